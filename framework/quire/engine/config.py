@@ -1,0 +1,51 @@
+"""The engine's options, `engine.*` on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quire.errors import UserError
+
+
+@dataclass
+class EngineConfig:
+    """Budgets of a step, size of the KV memory, and how the loop runs."""
+
+    max_sequences: int = 64
+    """Sequences that may hold memory and run at once."""
+    max_step_tokens: int = 1024
+    """Tokens computed in one step at most."""
+    max_model_tokens: int | None = None
+    """Longest sequence admitted, in tokens; null takes the model's own limit."""
+    kv_bytes: str = "auto"
+    """KV memory: bytes, a number with KiB, MiB, GiB, or auto (from free memory)."""
+    block_size: int | None = None
+    """Tokens per block of KV memory; null takes what the attention backend prefers."""
+    overlap: bool = True
+    """Schedule step n + 1 while step n runs."""
+    threads: int | None = None
+    """CPU threads for computing; null takes what the machine (or its cgroup) grants."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_sequences", "max_step_tokens", "max_model_tokens", "block_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"engine.{name}={value}: must be at least 1")
+        if self.kv_bytes != "auto":
+            parse_bytes(self.kv_bytes, field="engine.kv_bytes")
+
+
+_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def parse_bytes(text: str, *, field: str) -> int:
+    """'2GiB', '512 MiB' or '1000000' as a number of bytes."""
+    digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = text.strip()[len(digits) :].strip().lower()
+    try:
+        value = int(float(digits) * _UNITS[unit])
+    except (KeyError, ValueError):
+        raise UserError(f"{field}={text!r}: must be bytes such as 1000000, 512MiB or 2GiB") from None
+    if value <= 0:
+        raise UserError(f"{field}={text!r}: must be more than 0 bytes")
+    return value

@@ -1,0 +1,403 @@
+"""The engine: continuous batching as a loop of schedule, run, commit.
+
+    add -> waiting --schedule--> running --submit--> executor --collect--> commit -> outputs
+              ^                     |
+              +----- preempted -----+
+
+With overlap, step n + 1 is scheduled and submitted while step n runs. The scheduler then counts the token
+that step n samples as part of the sequence, unknown as it is; if that token turns out to end the sequence,
+the row in step n + 1 is computed for nothing and its result dropped. This holds for any scheduler.
+
+Why blocks may be freed while a step that names them is in flight: steps run in order, so whoever gets the
+block next writes it after the step in flight has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from quire.clock import Clock
+from quire.engine.admission import Admission, longest_sequence
+from quire.engine.config import EngineConfig
+from quire.engine.dispatch import Dispatch
+from quire.engine.finish import finish_reason
+from quire.engine.outputs import SequenceOutput
+from quire.engine.plan import Row, RowResult, StepPlan
+from quire.engine.queues import QueueView, RunningView, SequenceQueue, WaitingView
+from quire.engine.records import RequestRecord, StepRecord
+from quire.engine.request import Request
+from quire.engine.sequence import FinishReason, Sequence, Status
+from quire.engine.step import Entry, SealedStep, StepBuilder
+from quire.errors import RequestRefused
+from quire.interfaces.allocator import KVAllocator
+from quire.interfaces.executor import Executor
+from quire.interfaces.sampler import LogitsProcessor
+from quire.interfaces.scheduler import Scheduler
+from quire.models.model import ModelInfo
+
+if TYPE_CHECKING:
+    from quire.text.tokenizer import Tokenizer
+
+
+class SchedulerStuck(RuntimeError):
+    """A scheduler added nothing to a step although nothing runs that could change the situation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flight:
+    """A submitted step: what is needed to commit it."""
+
+    plan: StepPlan
+    entries: tuple[Entry, ...]
+    epochs: tuple[int, ...]
+    """Preemptions of each sequence when it was submitted: a later one makes its result stale."""
+    start: float
+    schedule_seconds: float
+    num_preempted: int
+
+
+class Engine:
+    """Serves requests on one executor. Not thread-safe: one thread adds, aborts and steps."""
+
+    def __init__(
+        self,
+        *,
+        config: EngineConfig,
+        scheduler: Scheduler,
+        allocator: KVAllocator,
+        num_groups: int,
+        executor: Executor,
+        clock: Clock,
+        info: ModelInfo,
+        tokenizer: Tokenizer | None = None,
+        processors: Iterable[LogitsProcessor] = (),
+        seed: int = 0,
+    ) -> None:
+        self.clock = clock
+        self.info = info
+        self.tokenizer = tokenizer
+        self._config = config
+        self._scheduler = scheduler
+        self._allocator = allocator
+        self._executor = executor
+        self._dispatch = Dispatch(
+            allocator=allocator, num_groups=num_groups, max_sequences=config.max_sequences, seed=seed
+        )
+        self._depth = executor.depth if config.overlap else 1
+        model_tokens = min(info.max_tokens, config.max_model_tokens or info.max_tokens)
+        self._admission = Admission(
+            model_tokens=model_tokens,
+            kv_tokens=longest_sequence(allocator, model_tokens),
+            vocab_size=info.vocab_size,
+            processors=processors,
+        )
+        self._waiting = SequenceQueue()
+        self._running = SequenceQueue()
+        self._living: dict[str, list[Sequence]] = {}
+        self._flights: deque[Flight] = deque()
+        self._outputs: list[SequenceOutput] = []
+        self._records: list[StepRecord] = []
+        self._next_order = 0
+        self._next_step = 0
+        self._unreported_preemptions = 0
+        allocator.bind(self._view())
+
+    @property
+    def max_model_tokens(self) -> int:
+        """The longest sequence, prompt and output, that is admitted."""
+        return self._admission.max_tokens
+
+    @property
+    def allocator(self) -> KVAllocator:
+        """For statistics and integrity checks."""
+        return self._allocator
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether another `step` would do or deliver something."""
+        return bool(self._living or self._flights or self._outputs)
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
+        if request.id in self._living:
+            raise RequestRefused(f"request {request.id!r}: a request of that id is being served")
+        declared = self._admission.declared_tokens(request)
+        sequence = self._make(request, 0, self._next_order, declared)
+        self._next_order += request.sampling.n
+        self._living[request.id] = [sequence]
+        self._waiting.add(sequence)
+        self._scheduler.on_arrival(sequence.view)
+
+    def abort(self, request_id: str) -> bool:
+        """End every sample of a request; False if there is no such request. Its outputs say `ABORT`."""
+        sequences = self._living.get(request_id)
+        for sequence in tuple(sequences or ()):
+            self._finish(sequence, FinishReason.ABORT)
+        return sequences is not None
+
+    def step(self) -> list[SequenceOutput]:
+        """Schedule and submit one step, commit the oldest one that is due, and return what is new."""
+        submitted = self._schedule()
+        if self._flights and (not submitted or len(self._flights) >= self._depth):
+            self._commit(self._flights.popleft())
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def take_records(self) -> list[StepRecord]:
+        """Records of the steps committed since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def close(self) -> None:
+        """Stop; requests still living are forgotten."""
+        self._executor.close()
+
+    # -- schedule ------------------------------------------------------------------------------------------
+
+    def _view(self) -> QueueView:
+        running = [s for s in self._running if not s.will_reach_limit]
+        return QueueView(
+            waiting=WaitingView(self._waiting), running=RunningView(running), now=self.clock.now()
+        )
+
+    def _schedule(self) -> bool:
+        """Fill, seal and submit a step; False if there was nothing to submit."""
+        queues = self._view()
+        if not queues.waiting and not queues.running:
+            return False
+        step = StepBuilder(
+            queues=queues,
+            allocator=self._allocator,
+            max_tokens=self._config.max_step_tokens,
+            max_sequences=self._config.max_sequences,
+            num_holding=len(self._running),
+        )
+        began = time.perf_counter()
+        self._scheduler.schedule(queues, step)
+        schedule_seconds = time.perf_counter() - began
+        sealed = step.seal()
+        self._carry_out(sealed)
+        if not sealed.entries:
+            if not self._flights and not sealed.preempted and not sealed.rejected:
+                raise SchedulerStuck(
+                    f"{type(self._scheduler).__name__} added nothing to step {self._next_step} although "
+                    f"no step is under way: {len(queues.waiting)} waiting, {len(queues.running)} running, {step.kv}"
+                )
+            return False
+        self._submit(sealed, schedule_seconds)
+        return True
+
+    def _carry_out(self, sealed: SealedStep) -> None:
+        """Move sequences between the queues as the policy decided; their memory has moved already."""
+        for sequence in sealed.preempted:
+            self._preempt(sequence)
+        for sequence, why in sealed.rejected:
+            self._finish(sequence, FinishReason.ERROR, f"rejected by {type(self._scheduler).__name__}: {why}")
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.status = Status.WAITING
+        sequence.num_computed = sequence.num_pending = 0
+        sequence.num_preemptions += 1
+        sequence.prompt_logprobs.clear()
+        sequence.record.num_preemptions += 1
+        self._unreported_preemptions += 1
+        self._waiting.add(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        """Give back the memory and the slot of a running sequence."""
+        self._allocator.free(sequence.view)
+        self._dispatch.release(sequence)
+
+    def _submit(self, sealed: SealedStep, schedule_seconds: float) -> None:
+        now = self.clock.now()
+        for entry in sealed.entries:
+            self._admit(entry, now)
+        plan = StepPlan(index=self._next_step, rows=tuple(map(self._dispatch.row, sealed.entries)))
+        self._next_step += 1
+        self._executor.submit(plan)
+        self._flights.append(
+            Flight(
+                plan=plan,
+                entries=sealed.entries,
+                epochs=tuple(entry.sequence.num_preemptions for entry in sealed.entries),
+                start=now,
+                schedule_seconds=schedule_seconds,
+                num_preempted=self._unreported_preemptions,
+            )
+        )
+        self._unreported_preemptions = 0
+
+    def _admit(self, entry: Entry, now: float) -> None:
+        """A waiting sequence that the step took in runs from now on."""
+        sequence = entry.sequence
+        if sequence.status is Status.WAITING:
+            self._waiting.remove(sequence)
+            self._running.add(sequence)
+            sequence.status = Status.RUNNING
+        if sequence.record.first_scheduled is None:
+            sequence.record.first_scheduled = now
+            sequence.record.num_cached_tokens = entry.start
+
+    # -- commit --------------------------------------------------------------------------------------------
+
+    def _commit(self, flight: Flight) -> None:
+        """Wait for a step and carry out what it brought."""
+        try:
+            result = self._executor.collect()
+        except Exception as error:  # whatever broke the step breaks its sequences, and no others
+            self._fail(flight, f"step {flight.plan.index} failed: {type(error).__name__}: {error}")
+            return
+        assert result.index == flight.plan.index, "results come in the order of the plans"
+        now = self.clock.now()
+        for entry, epoch, row, outcome in zip(
+            flight.entries, flight.epochs, flight.plan.rows, result.rows, strict=True
+        ):
+            sequence = entry.sequence
+            if sequence.status is Status.RUNNING and sequence.num_preemptions == epoch:
+                self._commit_row(sequence, row, outcome, now)
+        record = StepRecord.of(
+            flight.plan,
+            result,
+            self._allocator.stats(),
+            start=flight.start,
+            end=now,
+            schedule_seconds=flight.schedule_seconds,
+            num_running=len(self._running),
+            num_waiting=len(self._waiting),
+            num_preempted=flight.num_preempted,
+        )
+        self._records.append(record)
+        self._scheduler.on_step(record)
+
+    def _commit_row(self, sequence: Sequence, row: Row, outcome: RowResult, now: float) -> None:
+        if outcome.error is not None:
+            self._finish(sequence, FinishReason.ERROR, outcome.error)
+            return
+        self._allocator.commit(sequence.view, row.start + row.count)
+        sequence.prompt_logprobs.extend(outcome.prompt_logprobs)
+        if not row.samples:
+            return
+        assert outcome.token_id is not None, f"row of {sequence.id} samples but has no token"
+        first = sequence.num_output_tokens == 0
+        sequence.num_pending -= 1
+        sequence.tokens.append(outcome.token_id)
+        sequence.record.token_times.append(now)
+        text = sequence.text.append((outcome.token_id,)) if sequence.text is not None else ""
+        reason = finish_reason(sequence, self.info.eos_token_ids)
+        if reason is not None:
+            text += sequence.text.flush() if sequence.text is not None else ""
+            sequence.record.finish = now
+            sequence.record.finish_reason = reason.value
+        self._outputs.append(
+            SequenceOutput(
+                request_id=sequence.request.id,
+                index=sequence.index,
+                token_ids=(outcome.token_id,),
+                text=text,
+                logprobs=() if outcome.logprobs is None else (outcome.logprobs,),
+                prompt_logprobs=tuple(sequence.prompt_logprobs) if first else (),
+                finish_reason=reason,
+                record=sequence.record if reason is not None else None,
+            )
+        )
+        if first and sequence.index == 0:
+            self._fork(sequence)
+        if reason is not None:
+            self._end(sequence)
+
+    def _fork(self, parent: Sequence) -> None:
+        """The prompt of `parent` is computed: its request's other samples start, sharing its blocks.
+
+        Each child recomputes what its parent holds in a block that is still written, at least the prompt's
+        last token, to draw its own first token from it.
+        """
+        request = parent.request
+        for index in range(1, request.sampling.n):
+            child = self._make(request, index, parent.order + index, parent.max_tokens)
+            self._living[request.id].append(child)
+            self._scheduler.on_arrival(child.view)
+            if len(self._running) < self._config.max_sequences and child.view.shares_prefixes:
+                child.num_computed = self._allocator.fork(parent.view, child.view)
+            if child.num_computed:
+                child.status = Status.RUNNING
+                self._running.add(child)
+            else:
+                self._waiting.add(child)
+
+    def _fail(self, flight: Flight, error: str) -> None:
+        for entry, epoch in zip(flight.entries, flight.epochs, strict=True):
+            if entry.sequence.status is Status.RUNNING and entry.sequence.num_preemptions == epoch:
+                self._finish(entry.sequence, FinishReason.ERROR, error)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
+        """End a sequence that did not end by its own token, and samples that were to be forked from it."""
+        now = self.clock.now()
+        unforked = sequence.index == 0 and sequence.num_output_tokens == 0
+        for index in range(sequence.sampling.n) if unforked else (sequence.index,):
+            record = replace(
+                sequence.record, sample=index, finish=now, finish_reason=reason.value, error=error
+            )
+            self._outputs.append(
+                SequenceOutput(
+                    request_id=sequence.request.id,
+                    index=index,
+                    token_ids=(),
+                    text=sequence.text.flush() if sequence.text is not None else "",
+                    finish_reason=reason,
+                    error=error,
+                    record=record,
+                )
+            )
+        self._end(sequence)
+
+    def _end(self, sequence: Sequence) -> None:
+        """Forget a sequence whose last output is on its way."""
+        if sequence.status is Status.WAITING:
+            self._waiting.remove(sequence)
+        else:
+            self._running.remove(sequence)
+            self._release(sequence)
+        sequence.status = Status.FINISHED
+        siblings = self._living[sequence.request.id]
+        siblings.remove(sequence)
+        if not siblings:
+            del self._living[sequence.request.id]
+        self._scheduler.on_finish(sequence.view)
+
+    def _make(self, request: Request, index: int, order: int, declared: int) -> Sequence:
+        arrival = self.clock.now() if request.arrival_time is None else request.arrival_time
+        text = None
+        if self.tokenizer is not None:
+            text = self.tokenizer.stream(stop=request.sampling.stop)
+        return Sequence(
+            id=request.id if request.sampling.n == 1 else f"{request.id}/{index}",
+            request=request,
+            order=order,
+            arrival_time=arrival,
+            index=index,
+            max_tokens=declared,
+            output_limit=request.forced_output_tokens or declared,
+            tokens=list(request.prompt_token_ids),
+            text=text,
+            record=RequestRecord(
+                request_id=request.id,
+                sample=index,
+                tenant=request.tenant,
+                arrival=arrival,
+                num_prompt_tokens=len(request.prompt_token_ids),
+            ),
+        )

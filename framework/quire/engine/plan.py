@@ -1,0 +1,88 @@
+"""What the engine sends to an executor, and what comes back. Values only: nothing here is shared state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from quire.engine.request import SamplingParams
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Newcomer:
+    """A sequence that takes a slot: all that the runner must know of it before its first step there."""
+
+    token_ids: tuple[int, ...]
+    """Every known token; tokens sampled later the runner knows by itself."""
+    num_prompt: int
+    params: SamplingParams
+    seed: int
+    """64 bits, already particular to the sample."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One sequence's share of a step: tokens start .. start + count of the sequence in `slot`.
+
+    `samples` says that the row ends at the sequence's last token, so that the next one is drawn from it.
+    `new_blocks[g]` are table entries of group g from index `first_block[g]` on, unknown to the runner so far.
+    """
+
+    sequence_id: str
+    slot: int
+    start: int
+    count: int
+    samples: bool
+    first_block: tuple[int, ...]
+    new_blocks: tuple[tuple[int, ...], ...]
+    newcomer: Newcomer | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepPlan:
+    """One step of the model: rows packed one after another. `index` counts steps from 0."""
+
+    index: int
+    rows: tuple[Row, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed in this step."""
+        return sum(row.count for row in self.rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprobs:
+    """Log probabilities at one position, of the model's own distribution (before processors).
+
+    `top` are the most probable tokens, best first, as many as were asked for.
+    """
+
+    token_id: int
+    logprob: float
+    rank: int
+    """1 for the most probable token."""
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowResult:
+    """What a row of the plan came to. Either `error`, or the sampled token where the row samples.
+
+    `prompt_logprobs` are those of the row's prompt tokens (the prompt's very first has none), if asked for.
+    """
+
+    token_id: int | None = None
+    logprobs: TokenLogprobs | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """Results in the order of the plan's rows, and how long each phase took, in seconds."""
+
+    index: int
+    rows: tuple[RowResult, ...]
+    seconds: float
+    """From the start of the step to its tokens, on the executor."""
+    phases: dict[str, float] = field(default_factory=dict[str, float])

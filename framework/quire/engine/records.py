@@ -1,0 +1,105 @@
+"""The record of a run: one line per step, one per request. Times are seconds on the engine's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quire.engine.plan import StepPlan, StepResult
+    from quire.interfaces.allocator import KVStats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """One committed step."""
+
+    index: int
+    start: float
+    """When it was submitted."""
+    end: float
+    """When it was committed."""
+    seconds: float
+    """Duration on the executor."""
+    schedule_seconds: float
+    """Wall time that the scheduler took to fill it."""
+    num_tokens: int
+    num_sequences: int
+    prefill_tokens: int
+    """Tokens of rows that compute more than their newest token."""
+    decode_sequences: int
+    """Rows of exactly one token that sample."""
+    context_tokens: int
+    """Sum over rows of the tokens in KV memory at the end of the step."""
+    max_context: int
+    num_running: int
+    num_waiting: int
+    num_preempted: int
+    kv_used: int
+    kv_cached: int
+    kv_total: int
+    """Blocks, of all groups."""
+    phases: dict[str, float] = field(default_factory=dict[str, float])
+
+    @classmethod
+    def of(
+        cls,
+        plan: StepPlan,
+        result: StepResult,
+        kv: KVStats,
+        *,
+        start: float,
+        end: float,
+        schedule_seconds: float,
+        num_running: int,
+        num_waiting: int,
+        num_preempted: int,
+    ) -> StepRecord:
+        """The record of `plan`, which came to `result`; the counts are those after its commit."""
+        decodes = sum(row.count == 1 and row.samples for row in plan.rows)
+        contexts = [row.start + row.count for row in plan.rows]
+        return cls(
+            index=plan.index,
+            start=start,
+            end=end,
+            seconds=result.seconds,
+            schedule_seconds=schedule_seconds,
+            num_tokens=plan.num_tokens,
+            num_sequences=len(plan.rows),
+            prefill_tokens=plan.num_tokens - decodes,
+            decode_sequences=decodes,
+            context_tokens=sum(contexts),
+            max_context=max(contexts),
+            num_running=num_running,
+            num_waiting=num_waiting,
+            num_preempted=num_preempted,
+            kv_used=kv.used,
+            kv_cached=kv.cached,
+            kv_total=kv.total,
+            phases=result.phases,
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class RequestRecord:
+    """One sample of a request, from its arrival to its end. `token_times` has one entry a token."""
+
+    request_id: str
+    sample: int
+    tenant: str
+    arrival: float
+    num_prompt_tokens: int
+    num_cached_tokens: int = 0
+    """Prompt tokens that the prefix cache or a fork spared, at first admission."""
+    num_computed_tokens: int = 0
+    """Tokens computed for it in all, recomputation included."""
+    num_preemptions: int = 0
+    first_scheduled: float | None = None
+    token_times: list[float] = field(default_factory=list[float])
+    finish: float | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_times)

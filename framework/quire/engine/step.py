@@ -1,0 +1,177 @@
+"""The builder through which a policy makes a step. What it builds is legal by construction."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from quire.engine.queues import QueueView
+from quire.engine.sequence import Sequence, SequenceView, Status
+from quire.interfaces.allocator import KVAllocator, KVStats, PrefixHit
+
+
+class Lack(enum.Enum):
+    """What kept a sequence out of a step."""
+
+    TOKENS = "tokens"
+    """The step's token budget is used up."""
+    SEQUENCES = "sequences"
+    """As many sequences run as may."""
+    MEMORY = "memory"
+    """No block is left for it: preempting another may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to `StepBuilder.add`: true if the sequence is in the step, with that many tokens."""
+
+    tokens: int
+    lack: Lack | None = None
+
+    def __bool__(self) -> bool:
+        return self.lack is None
+
+    @property
+    def lacks_memory(self) -> bool:
+        return self.lack is Lack.MEMORY
+
+
+@dataclass(slots=True)
+class Entry:
+    """A sequence in the step: it computes tokens start .. start + count."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    hit: PrefixHit | None
+
+
+_NO_TOKENS = Grant(0, Lack.TOKENS)
+_NO_SEQUENCES = Grant(0, Lack.SEQUENCES)
+_NO_MEMORY = Grant(0, Lack.MEMORY)
+
+
+class StepBuilder:
+    """Collects the work of one step within its budgets. Used by a policy once, then sealed by the engine."""
+
+    def __init__(
+        self,
+        *,
+        queues: QueueView,
+        allocator: KVAllocator,
+        max_tokens: int,
+        max_sequences: int,
+        num_holding: int,
+    ) -> None:
+        self._queues = queues
+        self._allocator = allocator
+        self._max_tokens = max_tokens
+        self._tokens_left = max_tokens
+        self._sequences_left = max_sequences - num_holding
+        self._entries: dict[str, Entry] = {}
+        self._excluded: set[str] = set()
+        self._preempted: list[Sequence] = []
+        self._rejected: list[tuple[Sequence, str]] = []
+
+    @property
+    def max_tokens(self) -> int:
+        """The token budget of a whole step."""
+        return self._max_tokens
+
+    @property
+    def tokens_left(self) -> int:
+        """Tokens that still fit into this step."""
+        return self._tokens_left
+
+    @property
+    def sequences_left(self) -> int:
+        """Waiting sequences that may still be taken in, memory aside."""
+        return self._sequences_left
+
+    @property
+    def kv(self) -> KVStats:
+        """KV memory as of now, with what this step has taken."""
+        return self._allocator.stats()
+
+    def __contains__(self, seq: SequenceView) -> bool:
+        return seq.id in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def cached_tokens(self, seq: SequenceView) -> int:
+        """Tokens of a waiting sequence that the prefix cache would spare. Changes nothing."""
+        return self._hit(seq).num_tokens if seq.shares_prefixes else 0
+
+    def add(self, seq: SequenceView, tokens: int | None = None) -> Grant:
+        """Let `seq` compute up to `tokens` tokens (None: all that remain), as the budgets allow.
+
+        A waiting sequence starts from its cached prefix, whose tokens are not charged. All or nothing as to
+        memory: if blocks lack for the granted tokens, nothing changes. A sequence is added once a step.
+        """
+        sequence = seq._sequence  # pyright: ignore[reportPrivateUsage] - the core reads through the view
+        assert seq.id not in self._entries, f"{seq.id} is in this step already"
+        assert seq.id not in self._excluded, f"{seq.id} was preempted or rejected in this step"
+        assert sequence.status is not Status.FINISHED, f"{seq.id} has finished"
+        assert tokens is None or tokens >= 1, f"{seq.id}: tokens={tokens}, must be at least 1"
+        waiting = sequence.status is Status.WAITING
+        if waiting and self._sequences_left <= 0:
+            return _NO_SEQUENCES
+        if self._tokens_left <= 0:
+            return _NO_TOKENS
+        hit = self._hit(seq) if waiting and seq.shares_prefixes else None
+        start = hit.num_tokens if hit is not None else sequence.num_computed
+        remaining = seq.num_tokens - start
+        count = min(remaining if tokens is None else tokens, remaining, self._tokens_left)
+        assert count >= 1, f"{seq.id} has nothing to compute"
+        if not self._allocator.grow(seq, start + count, hit):
+            return _NO_MEMORY
+        self._entries[seq.id] = Entry(sequence, start, count, hit)
+        self._tokens_left -= count
+        self._sequences_left -= waiting
+        return Grant(count)
+
+    def preempt(self, seq: SequenceView) -> None:
+        """Take `seq` off memory: it waits again and will be recomputed. Its part of this step, if any, is
+        given back, and it cannot be added again in this step.
+        """
+        sequence = self._exclude(seq)
+        if sequence.status is Status.RUNNING:
+            self._preempted.append(sequence)
+
+    def reject(self, seq: SequenceView, why: str) -> None:
+        """End `seq` with an error that says why."""
+        self._rejected.append((self._exclude(seq), why))
+
+    def _hit(self, seq: SequenceView) -> PrefixHit:
+        return self._allocator.match(seq)
+
+    def _exclude(self, seq: SequenceView) -> Sequence:
+        assert seq.id not in self._excluded, f"{seq.id} was preempted or rejected in this step already"
+        sequence = seq._sequence  # pyright: ignore[reportPrivateUsage]
+        entry = self._entries.pop(seq.id, None)
+        if entry is not None:
+            self._tokens_left += entry.count
+        if entry is not None or sequence.status is Status.RUNNING:
+            self._sequences_left += 1
+            self._allocator.free(seq)
+        self._queues.running._drop(seq)  # pyright: ignore[reportPrivateUsage]
+        self._excluded.add(seq.id)
+        return sequence
+
+    def seal(self) -> SealedStep:
+        """What was decided, for the engine to carry out."""
+        return SealedStep(
+            entries=tuple(self._entries.values()),
+            preempted=tuple(self._preempted),
+            rejected=tuple(self._rejected),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedStep:
+    """A policy's decision about one step. Sequences rejected may be waiting or running."""
+
+    entries: tuple[Entry, ...]
+    preempted: tuple[Sequence, ...]
+    rejected: tuple[tuple[Sequence, str], ...]

@@ -1,0 +1,81 @@
+"""The executor computes steps: on this machine's devices, on others', or only on paper."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quire.clock import Clock
+    from quire.engine.plan import StepPlan, StepResult
+    from quire.interfaces.allocator import KVGroup, KVLayout
+    from quire.interfaces.architecture import Architecture
+    from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.ops import Ops
+    from quire.interfaces.sampler import LogitsProcessor, Sampler
+    from quire.models.model import ModelInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorContext:
+    """What an executor may build its model from.
+
+    `checkpoint` is a local Hugging Face directory, `device` "cpu" or "cuda", `dtype` a torch type's name or
+    "auto" for the checkpoint's own. `architectures` are the native ones by the name in config.json.
+    """
+
+    checkpoint: Path
+    device: str
+    dtype: str
+    attention: AttentionBackend
+    ops: Ops
+    sampler: Sampler
+    processors: tuple[LogitsProcessor, ...]
+    architectures: Mapping[str, Architecture]
+    clock: Clock
+
+
+class Executor(ABC):
+    """Owns the model, the KV tensors and the persistent batch. The engine speaks to it in plans and results.
+
+    Constructed with `config` and `context`; it then knows its model. Steps are computed in the order they
+    were submitted. At most `depth` may be under way, so that the engine can schedule step n + 1 while step n
+    runs.
+    """
+
+    Config: type[Any]
+
+    depth: int = 2
+    info: ModelInfo
+    kv_groups: tuple[KVGroup, ...]
+    """Layers that share block tables."""
+
+    @abstractmethod
+    def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
+        """Bytes of one block of `block_size` tokens in each KV group, all its layers together."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Memory that KV may take where the user names no number."""
+
+    @abstractmethod
+    def start(self, layout: KVLayout, *, max_sequences: int) -> None:
+        """Allocate KV memory as `layout` says, and room for that many sequences."""
+
+    @abstractmethod
+    def submit(self, plan: StepPlan) -> None:
+        """Begin (or queue) a step. Returns without waiting for it, where the executor can."""
+
+    @abstractmethod
+    def collect(self) -> StepResult:
+        """The result of the oldest step submitted and not yet collected; waits for it.
+
+        Raises whatever broke the step; the engine then fails the sequences of that step by name.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back memory and threads. Idempotent."""

@@ -1,0 +1,70 @@
+"""The operations of a model besides attention: what a device needs to have fast."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Activation(enum.Enum):
+    """Gate functions of the feed-forward layers."""
+
+    SILU = "silu"
+    GELU_TANH = "gelu_tanh"
+
+
+class Ops(ABC):
+    """Normalisation, rotary embedding, gating and matrix products, for tensors of one device and type.
+
+    Shapes as in `quire_kernels`: T tokens, E model dimension, H and K heads, D head dimension, I hidden.
+    Constructed with `config` and `device` ("cpu" or "cuda"); raises MissingCapability there if it cannot run.
+    """
+
+    Config: type[Any]
+
+    devices: frozenset[str] = frozenset({"cpu", "cuda"})
+    dtypes: frozenset[str] = frozenset({"float32", "float16", "bfloat16"})
+
+    @abstractmethod
+    def linear(
+        self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function [T, I] -> [T, O]. It may pack the weight; the caller keeps no reference to it."""
+
+    @abstractmethod
+    def rms_norm(
+        self,
+        x_TE: torch.Tensor,
+        weight_E: torch.Tensor,
+        *,
+        eps: float,
+        residual_TE: torch.Tensor | None = None,
+        unit_offset: bool = False,
+    ) -> torch.Tensor:
+        """Root mean square norm over the last dimension, in float32, rounded once (Zhang & Sennrich, 2019).
+
+        With a residual it first does residual += x in place and norms the sum.
+        """
+
+    @abstractmethod
+    def rotary(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        positions_T: torch.Tensor,
+        cos_sin_PR: torch.Tensor,
+        *,
+        interleaved: bool = False,
+    ) -> None:
+        """Rotate q and k in place (Su et al., RoFormer, 2021). Row p of `cos_sin_PR` (float32): cosines,
+        then sines. Only the first R dimensions of each head turn.
+        """
+
+    @abstractmethod
+    def act_mul(self, gate_up_T2I: torch.Tensor, activation: Activation) -> torch.Tensor:
+        """act(first half) * second half: [T, 2I] -> [T, I]."""

@@ -1,0 +1,48 @@
+"""A workload is a stream of timed requests: a trace replayed or a distribution drawn from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quire.engine.request import Request
+    from quire.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkloadContext:
+    """What requests may be made from: the model's limits and the run's seed."""
+
+    seed: int
+    vocab_size: int
+    max_model_tokens: int
+    """The longest sequence, prompt and output, that the engine admits."""
+    tokenizer: Tokenizer | None
+
+
+class Workload(ABC):
+    """Makes requests, each with its `arrival_time` in seconds from the start of the run.
+
+    The same config and seed give the same requests, in every process and on every machine.
+    """
+
+    Config: type[Any]
+
+    @abstractmethod
+    def requests(self, context: WorkloadContext) -> Iterator[Request]:
+        """Requests in order of arrival. Lazily: a workload may be longer than memory."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many requests there will be."""
+
+    def solved(self, request_id: str, text: str) -> bool | None:
+        """Whether `text`, generated for a request made here, is its right answer; None where there is none.
+
+        Called by the task for each completed sample, after `requests` has yielded that request.
+        """
+        del request_id, text
+        return None

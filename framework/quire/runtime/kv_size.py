@@ -1,0 +1,57 @@
+"""How many blocks of KV memory a budget of bytes buys."""
+
+from __future__ import annotations
+
+from quire.errors import UserError
+from quire.interfaces.allocator import KVGroup, KVLayout
+
+
+def plan_layout(
+    groups: tuple[KVGroup, ...],
+    *,
+    block_size: int,
+    block_bytes: tuple[int, ...],
+    kv_bytes: int,
+    max_tokens: int,
+    max_sequences: int,
+    max_step_tokens: int,
+) -> KVLayout:
+    """Split `kv_bytes` among the groups.
+
+    Every group gets as many blocks as the others, except that a group needs no more than would hold
+    `max_sequences` sequences of `max_tokens` tokens, or, with a window, their windows and one step's growth.
+    What a capped group leaves goes to the others. Raises UserError if a group would get less than 2 blocks.
+    """
+    caps = [_most_blocks(group, block_size, max_tokens, max_sequences, max_step_tokens) for group in groups]
+    num_blocks = [0] * len(groups)
+    left, open_groups = kv_bytes, set(range(len(groups)))
+    while open_groups:
+        share = left // sum(block_bytes[g] for g in open_groups)
+        capped = {g for g in open_groups if caps[g] <= share}
+        if not capped:
+            for g in open_groups:
+                num_blocks[g] = share
+            break
+        for g in capped:
+            num_blocks[g] = caps[g]
+            left -= caps[g] * block_bytes[g]
+        open_groups -= capped
+    if min(num_blocks) < 2:
+        raise UserError(
+            f"engine.kv_bytes={kv_bytes}: too little for 2 blocks of {block_size} tokens in each KV group; "
+            f"at least {2 * sum(block_bytes)} bytes are needed"
+        )
+    return KVLayout(groups=groups, block_size=block_size, num_blocks=tuple(num_blocks), max_tokens=max_tokens)
+
+
+def _most_blocks(
+    group: KVGroup, block_size: int, max_tokens: int, max_sequences: int, max_step_tokens: int
+) -> int:
+    def blocks(tokens: int) -> int:
+        return -(-tokens // block_size)
+
+    if group.window is None or group.window >= max_tokens:
+        return max(2, max_sequences * blocks(max_tokens))
+    # A window that starts inside a block needs one block more; the tokens of a step are held on top.
+    most = max_sequences * (blocks(group.window) + 2) + blocks(max_step_tokens)
+    return min(most, max_sequences * blocks(max_tokens))

@@ -1,0 +1,36 @@
+"""What the machine grants: CPU threads and memory, within the limits of its control group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def cpu_threads() -> int:
+    """Whole CPUs that this process may use: its affinity, cut by the control group's quota; at least 1."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = (_read(_CGROUP / "cpu.max") or "max").split()
+    if quota[0] != "max" and len(quota) == 2:
+        cpus = min(cpus, max(1, int(quota[0]) // int(quota[1])))
+    return cpus
+
+
+def available_bytes() -> int:
+    """Memory that can still be taken without swapping, within the control group's limit."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
+    if limit is not None and limit != "max" and used is not None:
+        available = min(available, int(limit) - int(used))
+    return max(available, 0)

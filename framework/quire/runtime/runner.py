@@ -1,0 +1,202 @@
+"""The runner: a plan in, tokens out. It owns the KV tensors and the persistent batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from quire.engine.plan import Row, RowResult, StepPlan, StepResult, TokenLogprobs
+from quire.interfaces.allocator import KVLayout
+from quire.interfaces.attention import AttentionBackend, KVCache
+from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
+from quire.models.model import Model
+from quire.runtime.inputs import build_batch
+from quire.runtime.logprobs import token_logprobs
+from quire.runtime.slots import Slots
+
+_LOGPROB_ROWS = 64
+"""Prompt rows whose logits are held at once: a vocabulary of 150,000 takes 0.6 MB a row."""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Where the logits of a row of the plan are among the step's logit rows."""
+
+    first: int
+    """Its first logit row."""
+    prompt: int
+    """Prompt positions whose next token's log probability is asked for."""
+
+
+class Runner:
+    """Computes steps of one model on one device. Called by one thread."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        attention: AttentionBackend,
+        sampler: Sampler,
+        processors: Iterable[LogitsProcessor],
+        layout: KVLayout,
+        device: torch.device,
+        dtype: torch.dtype,
+        max_sequences: int,
+    ) -> None:
+        self._model = model
+        self._attention = attention
+        self._sampler = sampler
+        self._processors = sorted(processors, key=lambda processor: processor.rank)
+        self._block_size = layout.block_size
+        self._device = device
+        self._slots = Slots(
+            max_sequences=max_sequences,
+            max_tokens=layout.max_tokens,
+            table_widths=tuple(layout.blocks_for(layout.max_tokens) for _ in layout.groups),
+        )
+        self._group_layers = tuple(model.layers[group.layers[0]] for group in layout.groups)
+        self._caches = tuple(self._allocate(layout, layer.group, dtype) for layer in model.layers)
+
+    def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype) -> KVCache:
+        k_shape, v_shape = self._attention.kv_cache_shapes(
+            num_blocks=layout.num_blocks[group],
+            kv_heads=layout.groups[group].kv_heads,
+            block_size=layout.block_size,
+            head_dim=layout.groups[group].head_dim,
+            dtype=dtype,
+        )
+        return KVCache(
+            k=torch.empty(k_shape, dtype=dtype, device=self._device),
+            v=torch.empty(v_shape, dtype=dtype, device=self._device),
+        )
+
+    @torch.inference_mode()
+    def run(self, plan: StepPlan) -> StepResult:
+        """Compute one step. Rows with logits that are not finite come back as errors, the others go on."""
+        began = time.perf_counter()
+        for row in plan.rows:
+            self._slots.apply(row)
+        wanted, logit_rows = self._wanted(plan)
+        batch = build_batch(plan, self._slots, logit_rows, block_size=self._block_size, device=self._device)
+        metadata = self._attention.prepare(batch, self._group_layers)
+        prepared = time.perf_counter()
+        hidden_RE = self._model.forward(batch, self._caches, metadata)
+        forwarded = time.perf_counter()
+        results = self._draw(plan, wanted, hidden_RE)
+        ended = time.perf_counter()
+        return StepResult(
+            index=plan.index,
+            rows=results,
+            seconds=ended - began,
+            phases={
+                "prepare": prepared - began,
+                "forward": forwarded - prepared,
+                "sample": ended - forwarded,
+            },
+        )
+
+    def _wanted(self, plan: StepPlan) -> tuple[list[_Wanted], np.ndarray]:
+        """Which tokens of the step need logits: the last of rows that sample, prompts asked about."""
+        wanted: list[_Wanted] = []
+        logit_rows: list[int] = []
+        token = 0
+        for row in plan.rows:
+            state = self._slots.state(row.slot)
+            prompt = 0
+            if state.params.prompt_logprobs is not None:
+                prompt = max(0, min(row.start + row.count, state.num_prompt - 1) - row.start)
+            wanted.append(_Wanted(len(logit_rows), prompt))
+            logit_rows.extend(range(token, token + prompt))
+            if row.samples:
+                logit_rows.append(token + row.count - 1)
+            token += row.count
+        return wanted, np.asarray(logit_rows, dtype=np.int64)
+
+    def _draw(self, plan: StepPlan, wanted: list[_Wanted], hidden_RE: torch.Tensor) -> tuple[RowResult, ...]:
+        sampling = [i for i, row in enumerate(plan.rows) if row.samples]
+        drawn: dict[int, RowResult] = {}
+        if sampling:
+            at = [wanted[i].first + wanted[i].prompt for i in sampling]
+            rows_RE = hidden_RE if len(at) == hidden_RE.shape[0] else hidden_RE[at]
+            results = self._sample([plan.rows[i] for i in sampling], self._model.logits(rows_RE))
+            drawn = dict(zip(sampling, results, strict=True))
+        results: list[RowResult] = []
+        for i, (row, want) in enumerate(zip(plan.rows, wanted, strict=True)):
+            result = drawn.get(i, RowResult())
+            if want.prompt and result.error is None:
+                result = RowResult(
+                    token_id=result.token_id,
+                    logprobs=result.logprobs,
+                    prompt_logprobs=self._prompt_logprobs(
+                        row, hidden_RE[want.first : want.first + want.prompt]
+                    ),
+                )
+            results.append(result)
+        return tuple(results)
+
+    def _sample(self, rows: list[Row], logits_RV: torch.Tensor) -> list[RowResult]:
+        """Draw the next token of each row from its logits."""
+        sampling_rows = self._sampling_rows(rows)
+        finite_R = torch.isfinite(logits_RV.amax(dim=-1)).tolist()
+        for r, finite in enumerate(finite_R):
+            if not finite:
+                logits_RV[r] = 0.0
+        tops = [params.logprobs for params in sampling_rows.params]
+        raw_RV = logits_RV.clone() if any(top is not None for top in tops) else None
+        for processor in self._processors:
+            self._process(processor, logits_RV, sampling_rows)
+        tokens = self._sampler.sample(logits_RV, sampling_rows).tolist()
+        logprobs: list[TokenLogprobs | None] = [None] * len(rows)
+        if raw_RV is not None:
+            logprobs = token_logprobs(raw_RV, tokens, tops)
+        for row, token in zip(rows, tokens, strict=True):
+            self._slots.tokens[row.slot, row.start + row.count] = token
+        return [
+            RowResult(token_id=token, logprobs=logprob)
+            if finite
+            else RowResult(
+                error=f"{row.sequence_id}: the logits at position {row.start + row.count} are not finite"
+            )
+            for row, token, logprob, finite in zip(rows, tokens, logprobs, finite_R, strict=True)
+        ]
+
+    @staticmethod
+    def _process(processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows) -> None:
+        chosen = [r for r, params in enumerate(rows.params) if processor.wants(params)]
+        if len(chosen) == len(rows.params):
+            processor.apply(logits_RV, rows)
+        elif chosen:
+            part = logits_RV[chosen]
+            processor.apply(part, rows.select(chosen))
+            logits_RV[chosen] = part
+
+    def _sampling_rows(self, rows: list[Row]) -> SamplingRows:
+        states = [self._slots.state(row.slot) for row in rows]
+        positions = tuple(row.start + row.count for row in rows)
+        return SamplingRows(
+            params=tuple(state.params for state in states),
+            seeds=tuple(state.seed for state in states),
+            positions=positions,
+            num_prompt=tuple(state.num_prompt for state in states),
+            history=tuple(
+                self._slots.history(row.slot, position) for row, position in zip(rows, positions, strict=True)
+            ),
+            eos_token_ids=self._model.info.eos_token_ids,
+        )
+
+    def _prompt_logprobs(self, row: Row, hidden_RE: torch.Tensor) -> tuple[TokenLogprobs, ...]:
+        """Log probabilities of the prompt tokens that follow the row's positions."""
+        top = self._slots.state(row.slot).params.prompt_logprobs
+        following = self._slots.tokens[row.slot, row.start + 1 : row.start + 1 + hidden_RE.shape[0]].tolist()
+        results: list[TokenLogprobs] = []
+        for first in range(0, len(following), _LOGPROB_ROWS):
+            tokens = following[first : first + _LOGPROB_ROWS]
+            logits_RV = self._model.logits(hidden_RE[first : first + _LOGPROB_ROWS])
+            for logprobs in token_logprobs(logits_RV, tokens, [top] * len(tokens)):
+                assert logprobs is not None
+                results.append(logprobs)
+        return tuple(results)

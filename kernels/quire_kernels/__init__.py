@@ -1,0 +1,47 @@
+"""Kernels: functions, tensors in and tensors out.
+
+Three packages implement the same operations with the same signatures: `reference` (plain torch, the
+oracle), `cpu` (C++) and `triton` (GPU). They know nothing of engines, sequences or policies.
+
+Legend of shape suffixes:
+    T  tokens of this step, all sequences packed one after another
+    S  sequences of this step          H  query heads        K  key-value heads
+    D  head dimension                  E  model (hidden) dim I  intermediate dimension
+    N  blocks in the cache             B  tokens per block   M  columns of a block table
+
+Every implementation exports
+
+    kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype) -> (shape of K, shape of V)
+    store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T)
+    paged_attention(q_THD, k_cache, v_cache, tables_SM, query_starts_S1, seq_lens_S, out_THD, *,
+                    scale, window=None, softcap=None, sinks_H=None, lse_TH=None, plan=None)
+    plan_attention(query_starts_S1, seq_lens_S, *, heads, kv_heads, block_size, window=None) -> plan
+    rms_norm(x_TE, weight_E, out_TE, *, eps, residual_TE=None, unit_offset=False)
+    rotary(q_THD, k_TKD, positions_T, cos_sin_PR, *, interleaved=False)
+    act_mul(gate_up_T2I, out_TI, *, activation)
+
+with these meanings:
+
+`slots_T` (int64) addresses the cache by token: slot = block * B + offset in the block. A negative slot is
+skipped. The layout inside a block belongs to the implementation; the block is always dimension 0.
+
+`paged_attention` is causal and unified: sequence s owns the query rows query_starts[s]:query_starts[s+1]
+(int32); they are the last tokens of its seq_lens[s] (int32) cached tokens, so the row i of n sits at
+position seq_lens[s] - n + i. Prefill, chunk, decode and draft rows are one case. K and V of this step are in
+the cache before the call. tables_SM (int32) maps a sequence's block index to a block of the cache; entries
+that no visible token needs may hold anything. With a `window`, a query at position p sees keys at
+p - window < j <= p. `softcap` c maps scores to c * tanh(score / c), after `scale`. `sinks_H` (float32) adds
+one logit a head to the softmax's denominator and nothing to its numerator. `lse_TH` (float32), where given,
+receives the natural-log sum of exponents (sinks included). `plan` is what `plan_attention` returned for the
+same step: made once a step, shared by all layers of the same geometry.
+
+`rms_norm` computes in float32 and rounds once. With `residual_TE` it first does residual += x in place and
+norms the sum. `unit_offset` multiplies by (1 + weight), as Gemma does.
+
+`rotary` rotates q and k in place; row p of cos_sin_PR (float32) holds R/2 cosines, then R/2 sines, for
+position p; only the first R of D dimensions are rotated. Halves are paired (i, i + R/2), or (2i, 2i + 1)
+when `interleaved`.
+
+`act_mul` computes act(gate) * up, where gate is the first half of the last dimension; `activation` is "silu"
+or "gelu_tanh".
+"""

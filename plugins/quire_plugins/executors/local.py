@@ -1,0 +1,103 @@
+"""The executor of one process and one device."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from quire.engine.plan import StepPlan, StepResult
+from quire.interfaces.allocator import KVLayout
+from quire.interfaces.executor import Executor, ExecutorContext
+
+
+@dataclass
+class LocalConfig:
+    """How much of the machine's memory KV may take by default."""
+
+    memory_fraction: float = 0.5
+    """Fraction of the free memory for KV, where engine.kv_bytes is auto; in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        from quire.errors import UserError
+
+        if not 0 < self.memory_fraction < 1:
+            raise UserError(f"executor.memory_fraction={self.memory_fraction}: must be in (0, 1)")
+
+
+class LocalExecutor(Executor):
+    """Computes in this process, on one device; a thread runs the model while the engine schedules."""
+
+    Config = LocalConfig
+
+    def __init__(self, *, config: LocalConfig, context: ExecutorContext) -> None:
+        from quire.models.load import load_model
+
+        self._config = config
+        self._context = context
+        self._model = load_model(
+            context.checkpoint,
+            architectures=context.architectures,
+            attention=context.attention,
+            ops=context.ops,
+            device=context.device,
+            dtype=context.dtype,
+        )
+        self.info = self._model.info
+        self.kv_groups = self._model.kv_groups
+        self._runner = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
+        self._futures: deque[Future[StepResult]] = deque()
+
+    def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
+        from math import prod
+
+        totals = []
+        for group in self.kv_groups:
+            shapes = self._context.attention.kv_cache_shapes(
+                num_blocks=1,
+                kv_heads=group.kv_heads,
+                block_size=block_size,
+                head_dim=group.head_dim,
+                dtype=self._model.dtype,
+            )
+            elements = sum(prod(shape) for shape in shapes)
+            totals.append(elements * self._model.dtype.itemsize * len(group.layers))
+        return tuple(totals)
+
+    def free_bytes(self) -> int:
+        if self._context.device == "cuda":
+            import torch
+
+            free = torch.cuda.mem_get_info()[0]
+        else:
+            from quire.runtime.machine import available_bytes
+
+            free = available_bytes()
+        return int(free * self._config.memory_fraction)
+
+    def start(self, layout: KVLayout, *, max_sequences: int) -> None:
+        import torch
+
+        from quire.runtime.runner import Runner
+
+        self._runner = Runner(
+            model=self._model,
+            attention=self._context.attention,
+            sampler=self._context.sampler,
+            processors=self._context.processors,
+            layout=layout,
+            device=torch.device(self._context.device),
+            dtype=self._model.dtype,
+            max_sequences=max_sequences,
+        )
+
+    def submit(self, plan: StepPlan) -> None:
+        assert self._runner is not None, "start comes before submit"
+        self._futures.append(self._thread.submit(self._runner.run, plan))
+
+    def collect(self) -> StepResult:
+        return self._futures.popleft().result()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
