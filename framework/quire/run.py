@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.tracker import Tracker
     from quire.interfaces.workload import Workload
+    from quire.models.checkpoint import Checkpoint
     from quire.text.tokenizer import Tokenizer
 
 
@@ -44,18 +45,18 @@ class Run:
         return Console(highlight=False)
 
     @cached_property
-    def checkpoint(self) -> Path:
+    def checkpoint(self) -> Checkpoint:
         """The model's directory; fetched from the hub if `model` is a hub id."""
-        from quire.models.checkpoint import resolve_checkpoint
+        from quire.models.checkpoint import open_checkpoint
 
-        return resolve_checkpoint(self.config.model)
+        return open_checkpoint(self.config.model)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises UserError if its directory has none."""
         from quire.text.tokenizer import Tokenizer
 
-        return Tokenizer.from_directory(self.checkpoint)
+        return Tokenizer.load(self.checkpoint.path)
 
     @cached_property
     def device(self) -> str:
@@ -127,6 +128,7 @@ class Run:
             checkpoint=self.checkpoint,
             device=self.device,
             dtype=config.dtype.value,
+            max_tokens=config.engine.max_model_tokens,
             attention=attention,
             ops=registry.create("ops", config.ops, device=self.device),
             sampler=registry.create("sampler", config.sampler),
@@ -158,7 +160,7 @@ class Run:
             block_size=block_size,
             block_bytes=executor.kv_block_bytes(block_size),
             kv_bytes=kv_bytes,
-            max_tokens=min(executor.info.max_tokens, engine.max_model_tokens or executor.info.max_tokens),
+            max_tokens=executor.info.max_tokens,
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
         )

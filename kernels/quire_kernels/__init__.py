@@ -36,12 +36,16 @@ receives the natural-log sum of exponents (sinks included). `plan` is what `plan
 same step: made once a step, shared by all layers of the same geometry.
 
 `rms_norm` computes in float32 and rounds once. With `residual_TE` it first does residual += x in place and
-norms the sum. `unit_offset` multiplies by (1 + weight), as Gemma does.
+norms the residual as stored. `unit_offset` multiplies by (1 + weight), as Gemma does; the weight is of x's
+type. x, out and residual may also be [T, H, E] (the norms of single heads), and out may be x.
 
 `rotary` rotates q and k in place; row p of cos_sin_PR (float32) holds R/2 cosines, then R/2 sines, for
-position p; only the first R of D dimensions are rotated. Halves are paired (i, i + R/2), or (2i, 2i + 1)
-when `interleaved`.
+position p (`positions_T` is int64); only the first R of D dimensions are rotated. Halves are paired
+(i, i + R/2), or (2i, 2i + 1) when `interleaved`.
 
 `act_mul` computes act(gate) * up, where gate is the first half of the last dimension; `activation` is "silu"
 or "gelu_tanh".
+
+Activations (q, k, v, x, residual, gate_up, out) may be slices of a wider tensor, as q is of a merged QKV
+projection: only their last dimension has to be dense.
 """

@@ -88,10 +88,9 @@ class Engine:
             allocator=allocator, num_groups=num_groups, max_sequences=config.max_sequences, seed=seed
         )
         self._depth = executor.depth if config.overlap else 1
-        model_tokens = min(info.max_tokens, config.max_model_tokens or info.max_tokens)
         self._admission = Admission(
-            model_tokens=model_tokens,
-            kv_tokens=longest_sequence(allocator, model_tokens),
+            model_tokens=info.max_tokens,
+            kv_tokens=longest_sequence(allocator, info.max_tokens),
             vocab_size=info.vocab_size,
             processors=processors,
         )
@@ -193,7 +192,8 @@ class Engine:
             if not self._flights and not sealed.preempted and not sealed.rejected:
                 raise SchedulerStuck(
                     f"{type(self._scheduler).__name__} added nothing to step {self._next_step} although "
-                    f"no step is under way: {len(queues.waiting)} waiting, {len(queues.running)} running, {step.kv}"
+                    f"no step is under way: {len(queues.waiting)} waiting, {len(queues.running)} running, "
+                    f"{step.kv}"
                 )
             return False
         self._submit(sealed, schedule_seconds)
@@ -382,7 +382,7 @@ class Engine:
         arrival = self.clock.now() if request.arrival_time is None else request.arrival_time
         text = None
         if self.tokenizer is not None:
-            text = self.tokenizer.stream(stop=request.sampling.stop)
+            text = self.tokenizer.stream(stop=request.sampling.stop, min_tokens=request.sampling.min_tokens)
         return Sequence(
             id=request.id if request.sampling.n == 1 else f"{request.id}/{index}",
             request=request,

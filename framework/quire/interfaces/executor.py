@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.ops import Ops
     from quire.interfaces.sampler import LogitsProcessor, Sampler
+    from quire.models.checkpoint import Checkpoint
     from quire.models.model import ModelInfo
 
 
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class ExecutorContext:
     """What an executor may build its model from.
 
-    `checkpoint` is a local Hugging Face directory, `device` "cpu" or "cuda", `dtype` a torch type's name or
-    "auto" for the checkpoint's own. `architectures` are the native ones by the name in config.json.
+    `device` is "cpu" or "cuda"; `dtype` is a torch type's name or "auto" for the checkpoint's own;
+    `max_tokens` limits the length of a sequence (None: the model's own limit). `architectures` are the native
+    ones by the name in config.json.
     """
 
-    checkpoint: Path
+    checkpoint: Checkpoint
     device: str
     dtype: str
+    max_tokens: int | None
     attention: AttentionBackend
     ops: Ops
     sampler: Sampler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +35,25 @@ class Ops(ABC):
         self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function [T, I] -> [T, O]. It may pack the weight; the caller keeps no reference to it."""
+
+    def grouped_linear(
+        self, weights: Iterable[torch.Tensor]
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """A function (x [T, I], ends [G]) -> [T, O]: rows ends[g - 1]:ends[g] of x, the g-th weight [O, I].
+
+        `ends` is int32, on the device; T is at least 1. Weights are taken one by one. This default asks the
+        device for the ends, so a GPU waits at each call.
+        """
+        import torch
+
+        products = [self.linear(weight, None) for weight in weights]
+
+        def multiply(x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+            ends = ends_G.tolist()
+            bounds = zip(products, [0, *ends], ends, strict=False)
+            return torch.cat([product(x_TI[a:b]) for product, a, b in bounds if a < b])
+
+        return multiply
 
     @abstractmethod
     def rms_norm(

@@ -21,6 +21,7 @@ class WorkloadContext:
     max_model_tokens: int
     """The longest sequence, prompt and output, that the engine admits."""
     tokenizer: Tokenizer | None
+    """Given if the workload's `uses_text` says so."""
 
 
 class Workload(ABC):
@@ -30,6 +31,9 @@ class Workload(ABC):
     """
 
     Config: type[Any]
+
+    uses_text: bool = False
+    """Whether requests are made from text: the context then has the model's tokenizer."""
 
     @abstractmethod
     def requests(self, context: WorkloadContext) -> Iterator[Request]:

@@ -35,8 +35,8 @@ class PagedAttention(AttentionBackend):
             from quire_kernels import cpu as kernels
 
             try:
-                kernels.build()
-            except kernels.BuildError as error:
+                kernels.load_kernels()
+            except kernels.KernelBuildError as error:
                 raise MissingCapability(f"attention=paged on a CPU: {error}") from None
             self.dtypes = frozenset({"float32", "bfloat16"})
             self.preferred_block_size = 64

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from quire.engine.plan import StepPlan, StepResult
+from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, ExecutorContext
 
@@ -19,8 +20,6 @@ class LocalConfig:
     """Fraction of the free memory for KV, where engine.kv_bytes is auto; in (0, 1)."""
 
     def __post_init__(self) -> None:
-        from quire.errors import UserError
-
         if not 0 < self.memory_fraction < 1:
             raise UserError(f"executor.memory_fraction={self.memory_fraction}: must be in (0, 1)")
 
@@ -31,7 +30,8 @@ class LocalExecutor(Executor):
     Config = LocalConfig
 
     def __init__(self, *, config: LocalConfig, context: ExecutorContext) -> None:
-        from quire.models.load import load_model
+        from quire.models.build import load_model
+        from quire.models.kv_groups import kv_groups
 
         self._config = config
         self._context = context
@@ -42,9 +42,10 @@ class LocalExecutor(Executor):
             ops=context.ops,
             device=context.device,
             dtype=context.dtype,
+            max_tokens=context.max_tokens,
         )
         self.info = self._model.info
-        self.kv_groups = self._model.kv_groups
+        self.kv_groups = kv_groups(self._model.layers)
         self._runner = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
         self._futures: deque[Future[StepResult]] = deque()

@@ -1,0 +1,129 @@
+"""What one call of `schedule()` costs, against the length of the waiting queue. No model runs.
+
+    python experiments/scheduling_cost/measure.py
+
+Sixty-four sequences decode and the rest wait, so that every call adds 64 rows and looks at the queue once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from quire.engine.config import EngineConfig
+from quire.engine.queues import QueueView, RunningView, SequenceQueue, WaitingView
+from quire.engine.records import RequestRecord
+from quire.engine.request import Request, SamplingParams
+from quire.engine.sequence import Sequence, Status
+from quire.engine.step import StepBuilder
+from quire.interfaces.allocator import KVGroup, KVLayout
+from quire.registry import load_registry
+
+RUNNING = 64
+
+
+def sequence(order: int, *, computed: int) -> Sequence:
+    request = Request(
+        id=f"r{order}",
+        prompt_token_ids=tuple((order * 7919 + i * 31) % 50000 for i in range(200)),
+        sampling=SamplingParams(max_tokens=256),
+    )
+    record = RequestRecord(request_id=request.id, sample=0, tenant="t", arrival=0.0, num_prompt_tokens=200)
+    return Sequence(
+        id=request.id,
+        request=request,
+        order=order,
+        arrival_time=0.0,
+        index=0,
+        max_tokens=256,
+        output_limit=256,
+        tokens=list(request.prompt_token_ids),
+        num_computed=computed,
+        record=record,
+    )
+
+
+def measure(name: str, waiting: int, calls: int) -> list[float]:
+    """Microseconds of each of `calls` calls."""
+    registry = load_registry()
+    scheduler_type = registry.get("scheduler", name)
+    layout = KVLayout(
+        groups=(KVGroup(layers=(0,), kv_heads=1, head_dim=64, window=None),),
+        block_size=16,
+        num_blocks=(RUNNING * 64,),
+        max_tokens=1024,
+    )
+    eviction_type = registry.get("eviction", "lru")
+    allocator_type = registry.get("allocator", "paged")
+    allocator = allocator_type(
+        config=allocator_type.Config(), layout=layout, eviction=eviction_type(config=eviction_type.Config())
+    )
+    scheduler = scheduler_type(config=scheduler_type.Config())
+    waiting_queue, running_queue = SequenceQueue(), SequenceQueue()
+    for order in range(RUNNING + waiting):
+        running = order < RUNNING
+        each = sequence(order, computed=199 if running else 0)
+        scheduler.on_arrival(each.view)
+        if running:
+            assert allocator.grow(each.view, 199)
+            each.status = Status.RUNNING
+        (running_queue if running else waiting_queue).add(each)
+    budget = EngineConfig().max_step_tokens
+    costs = []
+    for _ in range(calls):
+        queues = QueueView(
+            waiting=WaitingView(waiting_queue), running=RunningView(list(running_queue)), now=0.0
+        )
+        step = StepBuilder(
+            queues=queues,
+            allocator=allocator,
+            max_tokens=budget,
+            max_sequences=RUNNING,
+            num_holding=RUNNING,
+        )
+        began = time.perf_counter()
+        scheduler.schedule(queues, step)
+        costs.append((time.perf_counter() - began) * 1e6)
+        assert len(step) == RUNNING
+    return costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--schedulers", nargs="+", default=["fcfs", "sarathi", "static", "prefill_first"])
+    parser.add_argument("--waiting", nargs="+", type=int, default=[10, 100, 1000, 10000])
+    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.json")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.schedulers:
+        for waiting in arguments.waiting:
+            costs = measure(name, waiting, arguments.calls)
+            low, middle, high = (statistics.quantiles(costs, n=20)[i] for i in (0, 9, 18))
+            rows.append(
+                {
+                    "scheduler": name,
+                    "running": RUNNING,
+                    "waiting": waiting,
+                    "p5_us": low,
+                    "p50_us": middle,
+                    "p95_us": high,
+                }
+            )
+            print(f"{name:14} {waiting:6} waiting: {middle:7.1f} us [{low:.1f}, {high:.1f}]")
+    report = {
+        "command": "python " + " ".join(["experiments/scheduling_cost/measure.py", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "calls": arguments.calls,
+        "rows": rows,
+    }
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The command line: `python run.py` and `quire` are this program.
+
+A first word that names a command (`quire plugins`) runs it; anything else is a run, composed by Hydra. Exit
+codes: 0 done, 1 something broke, 2 the user's mistake (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from quire.errors import UserError
+
+COMMANDS = {
+    "plugins": "quire.commands.plugins",
+    "new-plugin": "quire.commands.new_plugin",
+}
+"""Each module has `main(arguments: list[str]) -> None`."""
+
+_log = logging.getLogger("quire")
+
+
+def main() -> NoReturn:
+    """Run what sys.argv says, and exit."""
+    words = sys.argv[1:]
+    try:
+        if words == ["--version"]:
+            print(f"quire {importlib.metadata.version('quire')}")
+        elif words and words[0] in COMMANDS:
+            importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        else:
+            _run(words)
+    except UserError as error:
+        _refuse(str(error))
+    except CellFailed as error:
+        print("quire: error: not every cell of the sweep succeeded, see above", file=sys.stderr)
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+class CellFailed(Exception):
+    """A cell of a sweep failed, and said so when it did. The sweep goes on and ends with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"quire: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _run(words: list[str]) -> None:
+    """Let Hydra compose and run a job, or show what it would be (--help, --cfg, --info, completion)."""
+    import hydra
+
+    from quire.complaints import explain
+    from quire.compose import COMPLAINTS, CONFIG_NAME, config_directory, hydra_version, store
+    from quire.registry import load_registry, near_miss
+
+    if words and not words[0].startswith(("-", "+", "~")) and "=" not in words[0]:
+        hint = near_miss(words[0], COMMANDS)
+        _refuse(f"{words[0]!r} is neither a command ({', '.join(COMMANDS)}){hint} nor KEY=VALUE; see --help")
+    registry = load_registry()
+    store(registry)
+    if not {"-sc", "--shell-completion"} & set(words):
+        for info in registry.broken():
+            source = f"{info.distribution} {info.version}"
+            print(
+                f"quire: warning: {info.kind} {info.name!r} of {source} is skipped: {info.error}",
+                file=sys.stderr,
+            )
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    run = hydra.main(config_path=str(config_directory()), config_name=CONFIG_NAME, **hydra_version())
+    try:
+        run(job)()
+    except COMPLAINTS as error:
+        if full_error or isinstance(error, UserError):
+            raise
+        _refuse(explain(error, registry))
+
+
+def job(composed: object) -> None:
+    """One run: what Hydra calls with the composed configuration, in this process or in a launcher's."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from quire.compose import run_config
+    from quire.registry import load_registry
+    from quire.run import Run
+
+    assert isinstance(composed, DictConfig)
+    hydra_config = HydraConfig.get()
+    sweep = hydra_config.mode is RunMode.MULTIRUN
+    cell = f"[{' '.join(hydra_config.overrides.task)}] " if sweep else ""
+    try:
+        config, registry = run_config(composed), load_registry()
+        run = Run(config=config, registry=registry, directory=Path(hydra_config.runtime.output_dir))
+        registry.create("task", config.task).run(run)
+    except UserError as error:
+        status = 2
+        _log.error("error: %s%s", cell, error)
+    except Exception:
+        status = 1
+        _log.exception("error: %sthe run broke", cell)
+    else:
+        return
+    if sweep:
+        raise CellFailed(status)
+    sys.exit(status)

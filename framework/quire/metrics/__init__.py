@@ -1,0 +1,6 @@
+"""What a run is measured by: definitions of the metrics, and their summary."""
+
+from quire.metrics.definitions import METRICS, SampleMetric, StepMetric, TotalMetric, Totals
+from quire.metrics.summary import Summary, distribution
+
+__all__ = ["METRICS", "SampleMetric", "StepMetric", "Summary", "TotalMetric", "Totals", "distribution"]

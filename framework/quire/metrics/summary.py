@@ -1,0 +1,94 @@
+"""From records to a summary: exact distributions, gathered while the run goes on."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from quire.engine.records import RequestRecord, StepRecord
+from quire.metrics.definitions import (
+    SAMPLE_METRICS,
+    STEP_METRICS,
+    TOTAL_METRICS,
+    Totals,
+    recomputed_tokens,
+)
+
+PERCENTILES = (50, 90, 99)
+
+
+def distribution(values: Sequence[float] | array[float]) -> dict[str, float] | None:
+    """Count, mean, percentiles and maximum of `values`; None if there are none.
+
+    The percentile q of N sorted values is read off at position (N - 1) * q / 100, linearly between
+    neighbours (numpy's "linear", Hyndman and Fan's definition 7).
+    """
+    if not len(values):
+        return None
+    values_N = np.asarray(values, dtype=np.float64)
+    percentiles = np.percentile(values_N, PERCENTILES, method="linear")
+    return {
+        "count": len(values_N),
+        "mean": float(values_N.mean()),
+        **{f"p{q}": float(value) for q, value in zip(PERCENTILES, percentiles, strict=True)},
+        "max": float(values_N.max()),
+    }
+
+
+class Summary:
+    """Takes every record of a run, in any order, and says what they come to.
+
+    Costs eight bytes a value, so that percentiles are exact: some 10 MB for a million output tokens.
+    """
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self._requests: set[str] = set()
+        self._values = {metric.name: array("d") for metric in (*SAMPLE_METRICS, *STEP_METRICS)}
+
+    def add_request(self, record: RequestRecord) -> None:
+        """A sample ended, for whatever reason."""
+        totals = self.totals
+        totals.start = min(totals.start, record.arrival)
+        if record.finish is not None:
+            totals.end = max(totals.end, record.finish)
+        if record.first_scheduled is not None:
+            totals.looked_up_tokens += record.num_prompt_tokens
+            totals.cached_tokens += record.num_cached_tokens
+        totals.preemptions += record.num_preemptions
+        totals.recomputed_tokens += recomputed_tokens(record)
+        if record.finish_reason == "error":
+            totals.failed += 1
+        elif record.finish_reason == "abort":
+            totals.aborted += 1
+        else:
+            self._add_completed(record)
+
+    def add_step(self, record: StepRecord) -> None:
+        """A step was committed."""
+        totals = self.totals
+        totals.start = min(totals.start, record.start)
+        totals.end = max(totals.end, record.end)
+        totals.steps += 1
+        totals.busy_seconds += record.seconds
+        for metric in STEP_METRICS:
+            self._values[metric.name].append(metric.value(record))
+
+    def metrics(self) -> dict[str, Any]:
+        """Every metric of `quire.metrics.definitions.METRICS` by name: a number, a distribution or None."""
+        totals = {metric.name: metric.value(self.totals) for metric in TOTAL_METRICS}
+        return totals | {name: distribution(values) for name, values in self._values.items()}
+
+    def _add_completed(self, record: RequestRecord) -> None:
+        totals = self.totals
+        totals.completed += 1
+        totals.output_tokens += record.num_output_tokens
+        if record.request_id not in self._requests:
+            self._requests.add(record.request_id)
+            totals.requests += 1
+            totals.prompt_tokens += record.num_prompt_tokens
+        for metric in SAMPLE_METRICS:
+            self._values[metric.name].extend(metric.values(record))

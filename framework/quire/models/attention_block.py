@@ -1,0 +1,67 @@
+"""Self-attention of one decoder layer, up to its output projection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quire.models.layout import qkv_parts
+from quire.models.norm import load_norm
+
+if TYPE_CHECKING:
+    import torch
+
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+    from quire.interfaces.ops import Ops
+    from quire.models.spec import DecoderSpec
+    from quire.models.weights import Weights
+    from quire.runtime.batch import Batch
+
+
+class AttentionBlock:
+    """Joint q, k, v projection, norms of the heads, rotation, attention through the backend."""
+
+    def __init__(
+        self,
+        *,
+        spec: DecoderSpec,
+        layer: AttentionLayer,
+        cos_sin_PR: torch.Tensor,
+        weights: Weights,
+        ops: Ops,
+        backend: AttentionBackend,
+    ) -> None:
+        prefix = f"layers.{layer.index}.attention"
+        parts = [f"{prefix}.{part}" for part in qkv_parts(spec)]
+        self._layer = layer
+        self._backend = backend
+        self._rotary = ops.rotary
+        self._cos_sin_PR = cos_sin_PR
+        self._heads = (layer.heads, layer.kv_heads, layer.kv_heads)
+        self._qkv_shape = (-1, sum(self._heads), layer.head_dim)
+        self._qkv = ops.linear(
+            weights.stacked(*(f"{part}.weight" for part in parts)),
+            weights.stacked(*(f"{part}.bias" for part in parts)) if spec.qkv_bias else None,
+        )
+        self._output = ops.linear(
+            weights.tensor(f"{prefix}.o.weight"),
+            weights.tensor(f"{prefix}.o.bias") if spec.output_bias else None,
+        )
+        self._q_norm = self._k_norm = None
+        if spec.qk_norm:
+            self._q_norm = load_norm(f"{prefix}.q_norm.weight", spec=spec, weights=weights, ops=ops)
+            self._k_norm = load_norm(f"{prefix}.k_norm.weight", spec=spec, weights=weights, ops=ops)
+
+    def attend(
+        self, x_TE: torch.Tensor, batch: Batch, cache: KVCache, metadata: Any, out_THD: torch.Tensor
+    ) -> None:
+        """Store this step's keys and values and write what each token attends to into `out_THD`."""
+        qkv = self._qkv(x_TE).view(self._qkv_shape)
+        q_THD, k_TKD, v_TKD = qkv.split_with_sizes(self._heads, dim=1)
+        if self._q_norm is not None and self._k_norm is not None:
+            q_THD, k_TKD = self._q_norm(q_THD), self._k_norm(k_TKD)
+        self._rotary(q_THD, k_TKD, batch.positions_T, self._cos_sin_PR)
+        self._backend.forward(self._layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+
+    def project(self, attended_THD: torch.Tensor) -> torch.Tensor:
+        """The output projection of any of the rows that `attend` wrote: [T, H, D] -> [T, E]."""
+        return self._output(attended_THD.flatten(1))

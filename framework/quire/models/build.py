@@ -1,0 +1,137 @@
+"""From a checkpoint to a model that is ready to run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from quire.interfaces.attention import AttentionLayer
+from quire.models.capabilities import check_layers, check_part, sequence_limit
+from quire.models.checkpoint import Checkpoint, open_checkpoint
+from quire.models.decoder import Decoder
+from quire.models.dtypes import resolve_dtype
+from quire.models.kv_groups import assign_groups
+from quire.models.layout import decoder_tensors
+from quire.models.loader import TensorFiles
+from quire.models.model import Model, ModelInfo
+from quire.models.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from quire.interfaces.architecture import Architecture
+    from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.ops import Ops
+    from quire.models.spec import DecoderSpec
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(
+    model: str | Checkpoint,
+    *,
+    architectures: Mapping[str, Architecture],
+    attention: AttentionBackend,
+    ops: Ops,
+    device: str,
+    dtype: str = "auto",
+    max_tokens: int | None = None,
+) -> Model:
+    """Load `model` (see `open_checkpoint`) on `device`: "cpu", "cuda" or "cuda:1".
+
+    `architectures` maps the class names of config.json to native architectures; any other causal language
+    model that transformers knows runs through transformers. `max_tokens` limits the length of a sequence;
+    None takes the model's own limit. Raises UserError, of one line, for whatever the checkpoint or the choice
+    of parts makes impossible.
+    """
+    checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
+    declared = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
+    torch_dtype = resolve_dtype(dtype, declared=declared, device=device)
+    check_part("attention", attention, device=device, dtype=torch_dtype)
+    check_part("ops", ops, device=device, dtype=torch_dtype)
+    architecture = architectures.get(checkpoint.architecture)
+    if architecture is not None:
+        return _load_native(
+            checkpoint,
+            architecture=architecture,
+            attention=attention,
+            ops=ops,
+            device=device,
+            dtype=torch_dtype,
+            max_tokens=max_tokens,
+        )
+    from quire.models.transformers_loader import load_through_transformers
+
+    return load_through_transformers(
+        checkpoint,
+        natives=tuple(architectures),
+        attention=attention,
+        device=device,
+        dtype=torch_dtype,
+        max_tokens=max_tokens,
+    )
+
+
+def _load_native(
+    checkpoint: Checkpoint,
+    *,
+    architecture: Architecture,
+    attention: AttentionBackend,
+    ops: Ops,
+    device: str,
+    dtype: torch.dtype,
+    max_tokens: int | None,
+) -> Decoder:
+    spec = architecture.spec(checkpoint.config)
+    limit = sequence_limit(requested=max_tokens, default=spec.default_tokens, longest=spec.max_tokens)
+    if max_tokens is None and limit < spec.max_tokens:
+        logger.info(
+            "%s: sequences of up to %d tokens; engine.max_model_tokens (up to %d) selects the long context",
+            checkpoint.name,
+            limit,
+            spec.max_tokens,
+        )
+    layers = attention_layers(spec, limit)
+    check_layers(attention, layers, checkpoint.architecture)
+
+    def rename(name: str) -> str | None:
+        new = architecture.weight_name(name)
+        return None if spec.tied_embeddings and new == "head.weight" else new
+
+    weights = Weights(
+        files=TensorFiles(checkpoint.path),
+        rename=rename,
+        expected=decoder_tensors(spec),
+        device=device,
+        dtype=dtype,
+    )
+    info = ModelInfo(
+        name=checkpoint.name,
+        vocab_size=spec.vocab_size,
+        max_tokens=limit,
+        eos_token_ids=checkpoint.eos_token_ids,
+    )
+    return Decoder(
+        spec=spec, info=info, layers=layers, weights=weights, ops=ops, backend=attention, device=device
+    )
+
+
+def attention_layers(spec: DecoderSpec, max_tokens: int) -> tuple[AttentionLayer, ...]:
+    """The attention of each layer, for sequences of at most that many tokens."""
+    return assign_groups(
+        [
+            AttentionLayer(
+                index=index,
+                group=0,
+                heads=spec.heads,
+                kv_heads=spec.kv_heads,
+                head_dim=spec.head_dim,
+                scale=spec.attention_scale,
+                # A window that no sequence outgrows hides nothing: such layers join those that see all.
+                window=layer.window if layer.window is not None and layer.window < max_tokens else None,
+                softcap=spec.attention_softcap,
+            )
+            for index, layer in enumerate(spec.layers)
+        ]
+    )

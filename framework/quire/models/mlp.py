@@ -1,0 +1,34 @@
+"""The gated feed-forward layer (Shazeer, "GLU variants improve transformer", 2020)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quire.models.layout import gate_up_parts
+
+if TYPE_CHECKING:
+    import torch
+
+    from quire.interfaces.ops import Ops
+    from quire.models.spec import DecoderSpec
+    from quire.models.weights import Weights
+
+
+class Mlp:
+    """down(activation(gate(x)) * up(x)), gate and up as one product."""
+
+    def __init__(self, *, spec: DecoderSpec, prefix: str, weights: Weights, ops: Ops) -> None:
+        parts = [f"{prefix}.{part}" for part in gate_up_parts(spec)]
+        self._act_mul = ops.act_mul
+        self._activation = spec.activation
+        self._gate_up = ops.linear(
+            weights.stacked(*(f"{part}.weight" for part in parts)),
+            weights.stacked(*(f"{part}.bias" for part in parts)) if spec.mlp_bias else None,
+        )
+        self._down = ops.linear(
+            weights.tensor(f"{prefix}.down.weight"),
+            weights.tensor(f"{prefix}.down.bias") if spec.mlp_bias else None,
+        )
+
+    def __call__(self, x_TE: torch.Tensor) -> torch.Tensor:
+        return self._down(self._act_mul(self._gate_up(x_TE), self._activation))

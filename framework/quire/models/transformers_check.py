@@ -1,0 +1,86 @@
+"""A short text through transformers' own attention and through ours must give the same logits.
+
+Nothing else would notice a model that does more with attention than it says: biases, masks, state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from quire.errors import MissingCapability
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.models.kv_groups import kv_groups
+from quire.runtime.batch import Batch
+
+if TYPE_CHECKING:
+    from quire.models.model import Model
+
+_LENGTHS = (9, 5)
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+"""Relative error allowed, by type: wide enough for rounding, far below what a missing term makes."""
+
+
+class SelfCheck:
+    """Made while the network still has its own attention; `run` after ours is in it."""
+
+    @torch.inference_mode()
+    def __init__(self, network: Any, *, device: str) -> None:
+        vocabulary = network.config.get_text_config().vocab_size
+        # Spread over the vocabulary, clear of the special tokens that mostly begin or end it.
+        self._texts = [
+            torch.tensor([(37 * (i + 3) * (s + 1)) % vocabulary for i in range(length)], device=device)
+            for s, length in enumerate(_LENGTHS)
+        ]
+        self._device = device
+        self._expected_TV = torch.cat(
+            [network(input_ids=text[None], use_cache=False).logits[0].float() for text in self._texts]
+        )
+
+    @torch.inference_mode()
+    def run(self, model: Model, attention: AttentionBackend) -> None:
+        """Both texts in one packed step. Raises MissingCapability if the logits differ."""
+        groups = kv_groups(model.layers)
+        batch = self._batch(attention.preferred_block_size, groups=len(groups))
+        caches = tuple(self._cache(model, layer, attention) for layer in model.layers)
+        metadata = attention.prepare(batch, tuple(model.layers[group.layers[0]] for group in groups))
+        logits_TV = model.logits(model.forward(batch, caches, metadata))
+        error = float((logits_TV - self._expected_TV).norm() / self._expected_TV.norm())
+        if not error <= _TOLERANCE[model.dtype]:
+            raise MissingCapability(
+                f"model={model.info.name}: it does more in attention than ours: logits differ by {error:.1%}"
+            )
+
+    def _batch(self, block_size: int, *, groups: int) -> Batch:
+        """Text s lies in block s, which is longer than any of them."""
+        lengths = torch.tensor(_LENGTHS, dtype=torch.int32)
+        starts = torch.tensor([0, *lengths.cumsum(0)], dtype=torch.int32)
+        positions = [torch.arange(length) for length in _LENGTHS]
+        slots = torch.cat([span + s * block_size for s, span in enumerate(positions)])
+        table_S1 = torch.arange(len(_LENGTHS), dtype=torch.int32)[:, None]
+        return Batch(
+            token_ids_T=torch.cat(self._texts),
+            positions_T=torch.cat(positions).to(self._device),
+            query_starts_S1=starts.to(self._device),
+            seq_lens_S=lengths.to(self._device),
+            tables_GSM=(table_S1.to(self._device),) * groups,
+            slots_GT=(slots.to(self._device),) * groups,
+            logit_rows_R=torch.arange(sum(_LENGTHS), device=self._device),
+            host_query_starts_S1=starts,
+            host_seq_lens_S=lengths,
+            block_size=block_size,
+        )
+
+    def _cache(self, model: Model, layer: AttentionLayer, attention: AttentionBackend) -> KVCache:
+        k_shape, v_shape = attention.kv_cache_shapes(
+            num_blocks=len(_LENGTHS),
+            kv_heads=layer.kv_heads,
+            block_size=attention.preferred_block_size,
+            head_dim=layer.head_dim,
+            dtype=model.dtype,
+        )
+        return KVCache(
+            k=torch.zeros(k_shape, dtype=model.dtype, device=self._device),
+            v=torch.zeros(v_shape, dtype=model.dtype, device=self._device),
+        )

@@ -1,0 +1,63 @@
+"""Any causal language model of transformers, with our attention and KV memory in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from quire.models.model import Model, ModelInfo
+from quire.models.transformers_attention import AttentionProbe, AttentionStep
+
+if TYPE_CHECKING:
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+    from quire.runtime.batch import Batch
+
+
+class TransformersModel(Model):
+    """Its head may do more than a product (scales, caps, projections), so it stays closed: `forward` returns
+    the logits of the rows asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Any,
+        info: ModelInfo,
+        layers: tuple[AttentionLayer, ...],
+        backend: AttentionBackend,
+        dtype: torch.dtype,
+    ) -> None:
+        self.info = info
+        self.layers = layers
+        self.dtype = dtype
+        self._network = network
+        self._backend = backend
+
+    def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
+        step = AttentionStep(
+            layers=self.layers, backend=self._backend, batch=batch, caches=caches, metadata=metadata
+        )
+        return call_network(self._network, batch.token_ids_T, batch.positions_T, batch.logit_rows_R, step)
+
+    def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
+        return hidden_RE.float()
+
+
+@torch.inference_mode()
+def call_network(
+    network: Any,
+    token_ids_T: torch.Tensor,
+    positions_T: torch.Tensor,
+    logit_rows_R: torch.Tensor,
+    step: AttentionStep | AttentionProbe,
+) -> torch.Tensor:
+    """Logits [R, V] of one packed step."""
+    logits_RV: torch.Tensor = network(
+        input_ids=token_ids_T[None],
+        position_ids=positions_T[None],
+        use_cache=False,
+        logits_to_keep=logit_rows_R,
+        quire_step=step,
+    ).logits[0]
+    return logits_RV

@@ -1,0 +1,80 @@
+"""A checkpoint's tensors under the decoder's names, checked first and then read one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from quire.errors import UserError
+
+if TYPE_CHECKING:
+    from quire.models.loader import TensorFiles
+
+
+class Weights:
+    """Reads tensors in the model's type, straight to its device. Nothing is kept here."""
+
+    def __init__(
+        self,
+        *,
+        files: TensorFiles,
+        rename: Callable[[str], str | None],
+        expected: Mapping[str, tuple[int, ...]],
+        device: str,
+        dtype: torch.dtype,
+    ) -> None:
+        """`rename` gives the decoder's name of a checkpoint tensor, None for one to leave out.
+
+        Raises UserError unless the checkpoint holds exactly the `expected` tensors in their shapes: a tensor
+        too many would silently not take part in the model.
+        """
+        self._files = files
+        self._expected = expected
+        self._device = device
+        self._dtype = dtype
+        self._sources = {new: old for old in files.entries if (new := rename(old)) is not None}
+        self._check()
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A fresh copy of one tensor."""
+        return self.stacked(name)
+
+    def stacked(self, *names: str) -> torch.Tensor:
+        """Tensors joined along their first dimension, without an intermediate copy of any."""
+        shapes = [self._expected[name] for name in names]
+        rows = [shape[0] for shape in shapes]
+        joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=self._dtype, device=self._device)
+        for name, part in zip(names, joined.split(rows), strict=True):
+            self._files.copy_into(self._sources[name], part)
+        return joined
+
+    def close(self) -> None:
+        """Unmap the files read so far; reading on opens them again."""
+        self._files.close()
+
+    def _check(self) -> None:
+        missing = [name for name in self._expected if name not in self._sources]
+        if missing:
+            raise UserError(f"weights: {_first_of(missing)} missing from the checkpoint")
+        unexpected = [old for new, old in self._sources.items() if new not in self._expected]
+        if unexpected:
+            raise UserError(
+                f"weights: {_first_of(unexpected)} in the checkpoint not known to this architecture"
+            )
+        for name, shape in self._expected.items():
+            entry = self._files.entries[self._sources[name]]
+            if entry.shape != shape:
+                raise UserError(
+                    f"{entry.file}: tensor {self._sources[name]} has shape {list(entry.shape)}: "
+                    f"config.json asks for {list(shape)}"
+                )
+            if not entry.is_float:
+                raise UserError(
+                    f"{entry.file}: tensor {self._sources[name]} is quantised: must be a 16 or 32 bit float"
+                )
+
+
+def _first_of(names: list[str]) -> str:
+    return f"1 tensor ({names[0]})" if len(names) == 1 else f"{len(names)} tensors ({names[0]} first)"

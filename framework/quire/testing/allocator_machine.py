@@ -1,0 +1,351 @@
+"""A random history of an allocator, beside an oracle that knows what every slot of KV memory holds.
+
+The oracle's memory maps (group, block, offset) to what was last written there: the tokens from the start of
+the sequence up to that position, on which a key and a value depend, and whether they were really computed
+yet. A sequence may be served from a slot only if it holds exactly that sequence's own tokens.
+
+As in an engine with overlap, up to two steps of a sequence are under way: a token that the older one samples
+counts, but nobody knows it before the step is collected.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from quire.engine.sequence import Sequence, SequenceView, Status
+from quire.interfaces.allocator import KVAllocator, KVLayout, KVStats, PrefixHit
+from quire.testing.layouts import kv_layouts
+from quire.testing.sequences import make_sequence
+
+_tokens = st.integers(0, 1)  # two token ids: prefixes collide all the time
+_choices = st.integers(0, 2**16)
+
+
+@dataclass(slots=True)
+class Cell:
+    """What one token's slot holds."""
+
+    prefix: tuple[int, ...]
+    computed: bool
+
+
+@dataclass(slots=True)
+class Living:
+    """A sequence and what the oracle knows of it. `truth` has the tokens that steps under way sample."""
+
+    sequence: Sequence
+    truth: list[int]
+    flights: deque[int] = field(default_factory=deque[int])
+    """For each step under way: how many tokens are computed after it."""
+
+    @property
+    def view(self) -> SequenceView:
+        return self.sequence.view
+
+    @property
+    def running(self) -> bool:
+        return self.sequence.status is Status.RUNNING
+
+    @property
+    def can_step(self) -> bool:
+        return not self.sequence.will_reach_limit and len(self.flights) < 2
+
+
+class AllocatorMachine(RuleBasedStateMachine):
+    """Plays the engine: arrivals, chunks, decodes, commits, preemptions, forks and ends in any order."""
+
+    def __init__(self, make: Callable[[KVLayout], KVAllocator]) -> None:
+        super().__init__()
+        self._make = make
+        self._living: list[Living] = []
+        self._memory: dict[tuple[int, int, int], Cell] = {}
+        self._order = 0
+
+    @initialize(layout=kv_layouts())
+    def start(self, layout: KVLayout) -> None:
+        self._layout = layout
+        self._allocator = self._make(layout)
+        self._last = self._allocator.stats()
+
+    # -- what may happen -----------------------------------------------------------------------------------
+
+    @rule(
+        prompt=st.lists(_tokens, min_size=1, max_size=24),
+        max_tokens=st.integers(1, 12),
+        like=_choices,
+        common=st.integers(0, 24),
+        shares=st.integers(0, 7),
+    )
+    def arrive(self, prompt: list[int], max_tokens: int, like: int, common: int, shares: int) -> None:
+        """A request, often one that begins like another; one in eight must be computed in whole."""
+        if self._living:
+            prompt = self._pick(self._living, like).truth[:common] + prompt
+        while prompt and not self._allocator.fits(len(prompt) + max_tokens):
+            prompt.pop()
+        if not prompt or len(self._living) == 6:
+            return
+        self._add(prompt, max_tokens=max_tokens, shares_prefixes=shares > 0)
+
+    @precondition(lambda self: self._able)
+    @rule(which=_choices, chunk=st.integers(1, 16), sampled=_tokens)
+    def step(self, which: int, chunk: int, sampled: int) -> None:
+        """A chunk of a prompt, or a decode; a waiting sequence is admitted by it."""
+        self._step(self._pick(self._able, which), chunk, sampled)
+
+    @precondition(lambda self: self._able)
+    @rule(chunk=st.integers(1, 16), sampled=_tokens)
+    def turn(self, chunk: int, sampled: int) -> None:
+        """A step of everybody who can, as far as memory goes, while the step before it is collected."""
+        for living in self._able:
+            self._step(living, chunk, sampled)
+        for living in self._computing:
+            if len(living.flights) == 2:
+                self._collect(living)
+
+    @precondition(lambda self: self._computing)
+    @rule(which=_choices)
+    def collect(self, which: int) -> None:
+        """The oldest step of a sequence has been computed."""
+        self._collect(self._pick(self._computing, which))
+
+    @precondition(lambda self: self._waiting)
+    @rule(which=_choices)
+    def match(self, which: int) -> None:
+        """Looking for a prefix shows only what is true, and changes nothing."""
+        living = self._pick(self._waiting, which)
+        hit = self._match(living)
+        assert self._match(living) == hit, "match gives another answer the second time"
+
+    @precondition(lambda self: self._running)
+    @rule(which=_choices)
+    def preempt(self, which: int) -> None:
+        self._preempt(self._pick(self._running, which))
+
+    @precondition(lambda self: len(self._living) > 2)
+    @rule(which=_choices)
+    def finish(self, which: int) -> None:
+        """The end of a sequence that runs, or of one that gave up waiting."""
+        self._finish(self._pick(self._living, which))
+
+    @precondition(lambda self: self._running)
+    @rule(which=_choices, output_too=st.booleans(), max_tokens=st.integers(1, 6))
+    def fork(self, which: int, output_too: bool, max_tokens: int) -> None:
+        """Another sequence with the tokens of one that runs: of its prompt, or all known so far."""
+        parent = self._pick(self._running, which)
+        prompt = parent.sequence.tokens if output_too else parent.sequence.request.prompt_token_ids
+        if not self._allocator.fits(len(prompt) + max_tokens):
+            return
+        child = self._add(prompt, max_tokens=max_tokens, shares_prefixes=True)
+        shared = self._allocator.fork(parent.view, child.view)
+        assert 0 <= shared < len(prompt), f"fork shares {shared} of {len(prompt)} tokens: one must be left"
+        assert shared <= parent.sequence.num_computed, "fork shares what its parent has not computed"
+        if shared:
+            child.sequence.num_computed = shared
+            child.sequence.status = Status.RUNNING
+
+    @precondition(lambda self: self._running)
+    @rule(which=_choices)
+    def truncate(self, which: int) -> None:
+        """Room beyond what is computed is not needed at present."""
+        living = self._pick(self._running, which)
+        self._allocator.truncate(living.view, living.sequence.num_computed)
+
+    @precondition(lambda self: self._last.cached > 3)
+    @rule()
+    def reset_cache(self) -> None:
+        """What nobody holds is forgotten."""
+        self._allocator.reset_cache()
+        assert self._allocator.stats().cached == 0, "blocks are cached after reset_cache"
+
+    @precondition(lambda self: len(self._living) > 3)
+    @rule(which=_choices, chunk=st.integers(1, 16), sampled=_tokens)
+    def run_alone(self, which: int, chunk: int, sampled: int) -> None:
+        """Whoever fits can be brought to its end when all others give way: else an engine could livelock."""
+        living = self._pick(self._living, which)
+        for other in [other for other in self._running if other is not living]:
+            self._preempt(other)
+        while not living.sequence.will_reach_limit:
+            if not self._step(living, chunk, sampled):
+                assert living.running, (
+                    f"{living.view} cannot start, alone in memory: {self._allocator.stats()}"
+                )
+                self._preempt(living)
+                assert self._step(living, len(living.truth), sampled), (
+                    f"{living.view} cannot start anew, alone"
+                )
+            self._collect(living)
+        self._finish(living)
+
+    @property
+    def _running(self) -> list[Living]:
+        return [living for living in self._living if living.running]
+
+    @property
+    def _waiting(self) -> list[Living]:
+        return [living for living in self._living if not living.running]
+
+    @property
+    def _able(self) -> list[Living]:
+        return [living for living in self._living if living.can_step]
+
+    @property
+    def _computing(self) -> list[Living]:
+        return [living for living in self._living if living.flights]
+
+    # -- how the engine does it ----------------------------------------------------------------------------
+
+    def _add(self, prompt: Iterable[int], *, max_tokens: int, shares_prefixes: bool) -> Living:
+        sequence = make_sequence(
+            prompt, order=self._order, max_tokens=max_tokens, shares_prefixes=shares_prefixes
+        )
+        self._order += 1
+        living = Living(sequence, truth=list(sequence.tokens))
+        self._living.append(living)
+        return living
+
+    def _step(self, living: Living, chunk: int, sampled: int) -> bool:
+        sequence, view = living.sequence, living.view
+        hit = self._match(living) if not living.running and view.shares_prefixes else None
+        start = hit.num_tokens if hit is not None else sequence.num_computed
+        end = min(start + min(chunk, self._layout.max_step_tokens or chunk), sequence.num_tokens)
+        tables, before = self._tables(living), self._allocator.stats()
+        if not self._allocator.grow(view, end, hit):
+            assert self._tables(living) == tables, "a refused grow changed the sequence's tables"
+            assert self._allocator.stats() == before, "a refused grow changed memory"
+            return False
+        sequence.status = Status.RUNNING
+        for position in range(start, end):
+            self._write(living, position)
+        sequence.num_computed = end
+        living.flights.append(end)
+        if end == sequence.num_tokens:
+            living.truth.append(sampled)
+            sequence.num_pending += 1
+        return True
+
+    def _write(self, living: Living, position: int) -> None:
+        size = self._layout.block_size
+        for group in range(len(self._layout.groups)):
+            block = self._allocator.table(living.view, group)[position // size]
+            assert block is not None, f"no room at {position} in group {group}, though grow granted it"
+            for other in self._living:
+                shared = other is not living and block in self._allocator.table(other.view, group)
+                assert not shared, f"{living.view} writes block {block}, which {other.view} holds too"
+            prefix = tuple(living.truth[: position + 1])
+            self._memory[group, block, position % size] = Cell(prefix, computed=False)
+
+    def _collect(self, living: Living) -> None:
+        sequence, end = living.sequence, living.flights.popleft()
+        for position in range(end):
+            for group in range(len(self._layout.groups)):
+                cell = self._cell(living, group, position)
+                if cell is not None:
+                    cell.computed = True
+        self._allocator.commit(living.view, end)
+        if end == len(sequence.tokens):
+            sequence.num_pending -= 1
+            sequence.tokens.append(living.truth[end])
+
+    def _preempt(self, living: Living) -> None:
+        sequence = living.sequence
+        self._allocator.free(living.view)
+        sequence.status = Status.WAITING
+        sequence.num_computed = sequence.num_pending = 0
+        sequence.num_preemptions += 1
+        living.flights.clear()
+        del living.truth[len(sequence.tokens) :]
+        self._check_holds_nothing(living)
+
+    def _finish(self, living: Living) -> None:
+        self._allocator.free(living.view)
+        self._check_holds_nothing(living)
+        living.sequence.status = Status.FINISHED
+        self._living.remove(living)
+
+    # -- what must hold ------------------------------------------------------------------------------------
+
+    @invariant()
+    def memory_is_sound(self) -> None:
+        self._allocator.check_integrity()
+        self._check_stats(self._allocator.stats())
+        for living in self._running:
+            self._check_visible(living)
+        for living in self._waiting:
+            self._check_holds_nothing(living)
+
+    def _check_stats(self, stats: KVStats) -> None:
+        groups = range(len(self._layout.groups))
+        used = {
+            (group, block)
+            for living in self._living
+            for group in groups
+            for block in self._allocator.table(living.view, group)
+            if block is not None
+        }
+        assert all(0 <= block < self._layout.num_blocks[group] for group, block in used), (
+            f"no such block: {used}"
+        )
+        assert stats.total == sum(self._layout.num_blocks)
+        assert stats.free + stats.used + stats.cached == stats.total, f"blocks are not conserved: {stats}"
+        assert stats.used == len(used), f"{len(used)} blocks stand in tables: {stats}"
+        assert 0 <= stats.tokens_held <= stats.used * self._layout.block_size, f"{stats}"
+        last, self._last = self._last, stats
+        for name in ("prefix_queries", "prefix_hits", "evictions"):
+            assert getattr(stats, name) >= getattr(last, name), f"{name} decreased: {last}, {stats}"
+        assert stats.prefix_hits <= stats.prefix_queries, f"{stats}"
+
+    def _check_visible(self, living: Living) -> None:
+        """Everything that the next query sees is in memory, and is this sequence's own."""
+        computed = living.sequence.num_computed
+        for group, spec in enumerate(self._layout.groups):
+            first = 0 if spec.window is None else max(0, computed - spec.window + 1)
+            for position in range(first, computed):
+                cell = self._cell(living, group, position)
+                own = tuple(living.truth[: position + 1])
+                found = cell.prefix if cell is not None else "no block"
+                assert found == own, f"{living.view} sees {found} at {position} of group {group}, not {own}"
+
+    def _check_holds_nothing(self, living: Living) -> None:
+        for group in range(len(self._layout.groups)):
+            assert len(self._allocator.table(living.view, group)) == 0, f"{living.view} holds memory"
+
+    def _match(self, living: Living) -> PrefixHit:
+        """A hit that shows whole blocks, computed, of the sequence's own tokens, all that it will see."""
+        size = self._layout.block_size
+        before = self._allocator.stats()
+        hit = self._allocator.match(living.view)
+        assert self._allocator.stats() == before, "match changed memory"
+        assert hit.num_tokens % size == 0, f"{hit} ends inside a block of {size} tokens"
+        assert hit.num_tokens < living.view.num_tokens, f"{hit} leaves nothing to compute of {living.view}"
+        assert living.view.shares_prefixes or hit.num_tokens == 0, f"{living.view} must be computed in whole"
+        for group, spec in enumerate(self._layout.groups):
+            assert len(hit.blocks[group]) == hit.num_tokens // size, (
+                f"{hit}: wrong table length, group {group}"
+            )
+            first = 0 if spec.window is None else max(0, hit.num_tokens - spec.window + 1)
+            for position in range(first, hit.num_tokens):
+                block = hit.blocks[group][position // size]
+                assert block is not None, f"{hit} lacks what the query at its end sees in group {group}"
+                cell = self._memory.get((group, block, position % size))
+                own = tuple(living.truth[: position + 1])
+                assert cell == Cell(own, computed=True), f"{hit} shows {cell} at {position}, not {own}"
+        return hit
+
+    def _cell(self, living: Living, group: int, position: int) -> Cell | None:
+        """The memory of `position`; None where the table has no block."""
+        table = self._allocator.table(living.view, group)
+        index, offset = divmod(position, self._layout.block_size)
+        block = table[index] if index < len(table) else None
+        return self._memory.get((group, block, offset)) if block is not None else None
+
+    def _tables(self, living: Living) -> list[list[int | None]]:
+        return [list(self._allocator.table(living.view, group)) for group in range(len(self._layout.groups))]
+
+    @staticmethod
+    def _pick(those: list[Living], which: int) -> Living:
+        return those[which % len(those)]

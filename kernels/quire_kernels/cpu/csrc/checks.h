@@ -1,0 +1,69 @@
+// Checks of tensor arguments, shared by the bindings. A caller's mistake is a ValueError of one line.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels.h"
+
+namespace quire {
+
+// The kernels of the best instruction set of this machine, or of the one chosen with `use_isa`.
+const KernelTable& kernels();
+
+inline Dtype dtype_of(const at::Tensor& x, const char* name) {
+  TORCH_CHECK_VALUE(x.scalar_type() != at::kHalf, name,
+                    " is float16, which is slow on a CPU: convert to bfloat16 (or float32)");
+  TORCH_CHECK_VALUE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, name, " is ",
+                    x.scalar_type(), "; allowed: float32, bfloat16");
+  return x.scalar_type() == at::kFloat ? kFloat32 : kBFloat16;
+}
+
+inline void check_type(const at::Tensor& x, const char* name, at::ScalarType type) {
+  TORCH_CHECK_VALUE(x.scalar_type() == type, name, " is ", x.scalar_type(), "; it must be ", type);
+}
+
+// Element type, rank, and a dense last dimension; all other strides are free.
+inline void check(const at::Tensor& x, const char* name, at::ScalarType type, int64_t rank) {
+  check_type(x, name, type);
+  TORCH_CHECK_VALUE(x.dim() == rank, name, " has ", x.dim(), " dimensions; it must have ", rank);
+  TORCH_CHECK_VALUE(x.size(-1) <= 1 || x.stride(-1) == 1, name, " must be contiguous in its last dimension");
+}
+
+inline void check_dense(const at::Tensor& x, const char* name, at::ScalarType type) {
+  check_type(x, name, type);
+  TORCH_CHECK_VALUE(x.is_contiguous(), name, " must be contiguous");
+}
+
+inline void check_size(int64_t size, int64_t expected, const char* what) {
+  TORCH_CHECK_VALUE(size == expected, what, " is ", size, "; it must be ", expected);
+}
+
+// All of `x` below `end`; a negative entry only where `skips` says that it means "leave this one out".
+inline void check_indices(const at::Tensor& x, const char* name, int64_t end, bool skips) {
+  const int64_t* values = x.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < x.numel(); ++i)
+    TORCH_CHECK_VALUE(values[i] < end && (skips || values[i] >= 0), name, "[", i, "] is ", values[i],
+                      "; it must be below ", end);
+}
+
+struct CacheShape {
+  int64_t kv_heads, block_size, head_dim;
+};
+
+// Reads the geometry off a K and V cache and checks that it is one that `kv_cache_shapes` makes.
+inline CacheShape check_cache(const at::Tensor& k_cache, const at::Tensor& v_cache, at::ScalarType type) {
+  check_dense(k_cache, "k_cache", type);
+  check_dense(v_cache, "v_cache", type);
+  const int64_t step = type == at::kBFloat16 ? 2 : 1, rank = step + 3;
+  TORCH_CHECK_VALUE(k_cache.dim() == rank && v_cache.dim() == rank, "k_cache and v_cache have ",
+                    k_cache.dim(), " and ", v_cache.dim(), " dimensions; kv_cache_shapes gives ", rank);
+  CacheShape shape{k_cache.size(1), k_cache.size(3), k_cache.size(2) * step};
+  bool fits = v_cache.size(0) == k_cache.size(0) && v_cache.size(1) == shape.kv_heads &&
+              v_cache.size(2) * step == shape.block_size && v_cache.size(3) == shape.head_dim;
+  if (step == 2) fits = fits && k_cache.size(4) == 2 && v_cache.size(4) == 2;
+  TORCH_CHECK_VALUE(fits, "k_cache ", k_cache.sizes(), " and v_cache ", v_cache.sizes(),
+                    " do not have the shapes that kv_cache_shapes gives");
+  return shape;
+}
+
+}  // namespace quire

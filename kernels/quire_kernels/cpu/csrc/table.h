@@ -1,0 +1,23 @@
+// Instantiates every kernel for one instruction set. Included once by each of avx512.cpp, avx2.cpp and
+// baseline.cpp.
+#pragma once
+
+#include "activation.h"
+#include "attention.h"
+#include "cache.h"
+#include "norm.h"
+#include "rotary.h"
+
+namespace quire::QUIRE_ISA {
+
+const KernelTable kernels = {
+    attention_scratch_bytes,
+    {attend<float>, attend<bf16>},
+    {merge<float>, merge<bf16>},
+    {store_kv<float>, store_kv<bf16>},
+    {rms_norm<float>, rms_norm<bf16>},
+    {rotary<float>, rotary<bf16>},
+    {act_mul<float>, act_mul<bf16>},
+};
+
+}  // namespace quire::QUIRE_ISA

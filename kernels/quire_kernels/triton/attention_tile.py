@@ -1,0 +1,151 @@
+"""One tile of queries against the tiles of its keys: what both attention kernels are made of.
+
+Online softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
+"FlashAttention", 2022) over a paged cache (Kwon et al., "PagedAttention", 2023), in powers of two.
+
+The heads of a group share their keys, so a query tile packs them. Its rows, for GROUP = 3 and TILE_M = 8:
+
+    row    0   1   2   3   4   5   6   7
+    token  0   0   0   1   1   1   -   -      token = row // GROUP, head = row % GROUP; a token whose heads
+    head   0   1   2   0   1   2   -   -      don't all fit belongs to the next tile
+
+Keys come in tiles of TILE_N tokens, whatever the block size: each key finds its own block. Of the cache only
+the keys low <= key < high are read, others count as zero: an unused slot may hold NaN, and 0 * NaN is NaN.
+
+Suffixes of shapes: M rows of the query tile, N keys of a key tile, D padded head dimension, R either rows.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
+LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def load_rows(
+    base, offset_R, present_R, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr, MASKED: tl.constexpr
+):
+    """The rows [R, D] at base + offset; zero beyond HEAD_DIM and, if MASKED, in rows that are not present."""
+    dim_D = tl.arange(0, PADDED_DIM)
+    address_RD = base + offset_R[:, None] + dim_D[None, :]
+    if MASKED:
+        if HEAD_DIM == PADDED_DIM:
+            return tl.load(address_RD, mask=present_R[:, None], other=0.0)
+        else:
+            return tl.load(address_RD, mask=present_R[:, None] & (dim_D < HEAD_DIM)[None, :], other=0.0)
+    elif HEAD_DIM == PADDED_DIM:
+        return tl.load(address_RD)
+    else:
+        return tl.load(address_RD, mask=(dim_D < HEAD_DIM)[None, :], other=0.0)
+
+
+@triton.jit
+def finite_or_zero(peak):
+    """What to subtract before exponentiating: a row that has seen no key yet has a peak of -inf."""
+    return tl.where(peak == float("-inf"), 0.0, peak)
+
+
+@triton.jit
+def place_rows(
+    kv_head, query_start, first_query, last_query, context, GROUP: tl.constexpr, TILE_M: tl.constexpr
+):
+    """Of every row: its token in the step, its head, its position, and whether it is there at all."""
+    row_M = tl.arange(0, TILE_M)
+    query_M = first_query + row_M // GROUP
+    real_M = query_M <= last_query
+    # A row that is not there sits before the first key and sees none.
+    position_M = tl.where(real_M, context + query_M, -1)
+    return (query_start + query_M).to(tl.int64), kv_head * GROUP + row_M % GROUP, position_M, real_M
+
+
+@triton.jit
+def start_softmax(sinks, head_M, real_M):
+    """(peak score, sum of weights) before the first key: nothing, or the sink of each row's head."""
+    if sinks is None:
+        return tl.full(head_M.shape, float("-inf"), tl.float32), tl.full(head_M.shape, 0.0, tl.float32)
+    else:
+        sink_M = tl.load(sinks + head_M, mask=real_M, other=0.0)
+        return sink_M * LOG2E, tl.where(sink_M == float("-inf"), 0.0, 1.0)
+
+
+@triton.jit
+def finish_softmax(acc_MD, peak_M, total_M):
+    """(output, natural log of the sum of exponents); 0 and -inf for a row that saw nothing."""
+    total_M = tl.where(total_M > 0.0, total_M, 1.0)
+    return acc_MD / total_M[:, None], (peak_M + tl.log2(total_M)) * LN2
+
+
+@triton.jit
+def store_rows(base, offset_R, present_R, rows_RD, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr):
+    """Writes the first HEAD_DIM columns of the rows that are present, rounded to the type of `base`."""
+    dim_D = tl.arange(0, PADDED_DIM)
+    tl.store(
+        base + offset_R[:, None] + dim_D[None, :],
+        rows_RD.to(base.dtype.element_ty),
+        mask=present_R[:, None] & (dim_D < HEAD_DIM)[None, :],
+    )
+
+
+@triton.jit
+def attend(
+    acc_MD,
+    peak_M,
+    total_M,
+    q_MD,
+    position_M,
+    start,
+    stop,
+    low,
+    high,
+    keys,
+    values,
+    table,
+    stride_block,
+    stride_slot,
+    scale,
+    window,
+    softcap,
+    HEAD_DIM: tl.constexpr,
+    PADDED_DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    TILE_N: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Adds the key tiles that begin in start:stop to (sum of weights * values, peak score, sum of weights).
+
+    `start` is a multiple of TILE_N. Without MASKED, every row must see every key of these tiles.
+    """
+    for first in range(start, stop, TILE_N):
+        key_N = first + tl.arange(0, TILE_N)
+        present_N = (key_N >= low) & (key_N < high)
+        if MASKED:
+            block_N = tl.load(table + key_N // BLOCK_SIZE, mask=present_N, other=0)
+        else:
+            block_N = tl.load(table + key_N // BLOCK_SIZE)
+        offset_N = block_N.to(tl.int64) * stride_block + (key_N % BLOCK_SIZE) * stride_slot
+
+        k_ND = load_rows(keys, offset_N, present_N, HEAD_DIM, PADDED_DIM, MASKED)
+        score_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
+        if softcap is None:
+            score_MN *= scale * LOG2E
+        else:
+            # tanh(x) = 1 - 2 / (exp(2x) + 1), which is right at both infinities.
+            power_MN = tl.exp2(score_MN * (2.0 * LOG2E * scale / softcap))
+            score_MN = (softcap * LOG2E) * (1.0 - 2.0 / (power_MN + 1.0))
+        if MASKED:
+            visible_MN = key_N[None, :] <= position_M[:, None]
+            if window is not None:
+                visible_MN &= key_N[None, :] > position_M[:, None] - window
+            score_MN = tl.where(visible_MN, score_MN, float("-inf"))
+
+        new_peak_M = tl.maximum(peak_M, tl.max(score_MN, 1))
+        shift_M = finite_or_zero(new_peak_M)
+        weight_MN = tl.exp2(score_MN - shift_M[:, None])
+        decay_M = tl.exp2(peak_M - shift_M)
+        total_M = total_M * decay_M + tl.sum(weight_MN, 1)
+        peak_M = new_peak_M
+
+        v_ND = load_rows(values, offset_N, present_N, HEAD_DIM, PADDED_DIM, MASKED)
+        acc_MD = tl.dot(weight_MN.to(v_ND.dtype), v_ND, acc_MD * decay_M[:, None], input_precision="ieee")
+    return acc_MD, peak_M, total_M

@@ -1,0 +1,1 @@
+"""Model families, each as flags and names of the one native decoder."""

@@ -1,0 +1,1 @@
+"""Logits processors: penalties, biases and masks before the sampler."""

@@ -1,0 +1,93 @@
+"""This project's own kernels: C++ and oneDNN on a CPU, Triton and cuBLAS on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from quire.errors import MissingCapability
+from quire.interfaces.ops import Activation, Ops
+from quire_plugins.ops.grouped import grouped_mm, runs_grouped_mm
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class NativeOpsConfig:
+    """Nothing to choose."""
+
+
+class NativeOps(Ops):
+    """Own kernels: C++ on a CPU, Triton on a GPU."""
+
+    Config = NativeOpsConfig
+
+    def __init__(self, *, config: NativeOpsConfig, device: str) -> None:
+        """Builds the C++ kernels if this is their first use."""
+        del config
+        self._on_cpu = device == "cpu"
+        if self._on_cpu:
+            from quire_kernels import cpu as kernels
+
+            try:
+                kernels.load_kernels()
+            except kernels.KernelBuildError as error:
+                raise MissingCapability(f"ops=native: {error}") from None
+            self.dtypes = frozenset({"float32", "bfloat16"})
+        else:
+            from quire_kernels import triton as kernels
+        self._kernels = kernels
+
+    def linear(
+        self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        if self._on_cpu:
+            from quire_kernels.cpu import pack_linear
+
+            return pack_linear(weight_OI, bias_O)
+        from torch.nn import functional
+
+        return partial(functional.linear, weight=weight_OI, bias=bias_O)
+
+    def grouped_linear(
+        self, weights: Iterable[torch.Tensor]
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        if self._on_cpu:
+            return super().grouped_linear(weights)
+        weights = list(weights)
+        return grouped_mm(weights) if runs_grouped_mm(weights[0]) else super().grouped_linear(weights)
+
+    def rms_norm(
+        self,
+        x_TE: torch.Tensor,
+        weight_E: torch.Tensor,
+        *,
+        eps: float,
+        residual_TE: torch.Tensor | None = None,
+        unit_offset: bool = False,
+    ) -> torch.Tensor:
+        out_TE = x_TE.new_empty(x_TE.shape)
+        self._kernels.rms_norm(
+            x_TE, weight_E, out_TE, eps=eps, residual_TE=residual_TE, unit_offset=unit_offset
+        )
+        return out_TE
+
+    def rotary(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        positions_T: torch.Tensor,
+        cos_sin_PR: torch.Tensor,
+        *,
+        interleaved: bool = False,
+    ) -> None:
+        self._kernels.rotary(q_THD, k_TKD, positions_T, cos_sin_PR, interleaved=interleaved)
+
+    def act_mul(self, gate_up_T2I: torch.Tensor, activation: Activation) -> torch.Tensor:
+        tokens, columns = gate_up_T2I.shape
+        out_TI = gate_up_T2I.new_empty((tokens, columns // 2))
+        self._kernels.act_mul(gate_up_T2I, out_TI, activation=activation.value)
+        return out_TI

@@ -1,0 +1,1 @@
+"""Samplers: logits in, one token a row out."""

@@ -1,0 +1,155 @@
+"""Serve a workload, measure it: the main job."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from quire.engine.request import Request, SamplingParams
+from quire.errors import UserError
+from quire.interfaces.task import Task
+from quire.interfaces.workload import Workload, WorkloadContext
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from quire.completions import Completion
+    from quire.engine.engine import Engine
+    from quire.run import Run
+    from quire.text.tokenizer import Tokenizer
+
+_PROMPT_SHOWN = 240
+"""Characters of a prompt that are shown, its last."""
+
+
+@dataclass
+class BenchConfig:
+    """Options of `task=bench`."""
+
+    warmup: bool = True
+    """Serve one short request first that is not measured, so that nothing measured happens for the first
+    time."""
+    show: int = 3
+    """How many of the first requests to end are shown with what was generated, where there is text."""
+
+    def __post_init__(self) -> None:
+        if self.show < 0:
+            raise UserError(f"task.show={self.show}: must be at least 0")
+
+
+class BenchTask(Task):
+    """Serves the workload, its requests arriving over time, and reports latencies and throughput.
+
+    An interrupt keeps the results so far: the files, the summary (which says so) and the table.
+    """
+
+    Config = BenchConfig
+
+    def __init__(self, *, config: BenchConfig) -> None:
+        self._config = config
+
+    def run(self, run: Run) -> None:
+        from quire.completions import Completions
+        from quire.console import ServingProgress, results_table
+        from quire.recording import Recording
+        from quire.serving import serve
+
+        workload = run.workload()
+        tokenizer = run.tokenizer if workload.uses_text else None
+        run.console.print(f"loading model {run.config.model}", markup=False)
+        with closing(run.engine(with_text=workload.uses_text)) as engine:
+            if self._config.warmup:
+                _warm_up(engine)
+            requests = workload.requests(
+                WorkloadContext(
+                    seed=run.config.seed,
+                    vocab_size=engine.info.vocab_size,
+                    max_model_tokens=engine.max_model_tokens,
+                    tokenizer=tokenizer,
+                )
+            )
+            recording = Recording(run=run, engine=engine)
+            progress = ServingProgress(run.console, engine=engine, total=len(workload), label="serving")
+            completions, findings = Completions(), Findings(workload=workload, shown=self._config.show)
+            try:
+                with recording, progress:
+                    for outputs in serve(engine, completions.watch(requests)):
+                        recording.take(outputs)
+                        findings.add(completions.take(outputs))
+                        recording.extra = findings.scores()
+                        progress.update(
+                            done=findings.ended, tokens=sum(len(output.token_ids) for output in outputs)
+                        )
+            finally:
+                if recording.summary:
+                    if tokenizer is not None and findings.first:
+                        run.console.print(_samples_table(findings.first, tokenizer))
+                    run.console.print(results_table(recording.summary))
+                    if findings.first_error is not None:
+                        run.console.print(f"first failure: {findings.first_error}", markup=False)
+                    run.console.print(f"results are in {run.directory}", markup=False, soft_wrap=True)
+
+
+class Findings:
+    """What the outputs say beyond their timing: right answers, a few examples, the first failure."""
+
+    def __init__(self, *, workload: Workload, shown: int) -> None:
+        self.ended = 0
+        self.first: list[Completion] = []
+        self.first_error: str | None = None
+        self._workload = workload
+        self._shown = shown
+        self._answers = [0, 0]
+
+    def add(self, ended: list[Completion]) -> None:
+        """Requests that ended, those that failed among them."""
+        self.ended += len(ended)
+        for completion in ended:
+            if completion.error is not None:
+                self.first_error = self.first_error or completion.error
+                continue
+            if len(self.first) < self._shown:
+                self.first.append(completion)
+            for sample in completion.samples:
+                solved = self._workload.solved(completion.request.id, sample.text)
+                if solved is not None:
+                    self._answers[solved] += 1
+
+    def scores(self) -> dict[str, Any]:
+        """Accuracy over the samples whose right answer is known; empty if there are none."""
+        wrong, right = self._answers
+        if not wrong + right:
+            return {}
+        return {"answers_right": right, "answers_known": wrong + right, "accuracy": right / (wrong + right)}
+
+
+def _warm_up(engine: Engine) -> None:
+    """Serve a request too short to fill a block, so that it leaves nothing in the prefix cache."""
+    engine.add(
+        Request(
+            id="warm-up",
+            prompt_token_ids=(0, 0),
+            sampling=SamplingParams(temperature=0.0, max_tokens=2),
+            tenant="warm-up",
+            forced_output_tokens=2,
+        )
+    )
+    while engine.has_work:
+        engine.step()
+
+
+def _samples_table(completions: list[Completion], tokenizer: Tokenizer) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="what was generated", title_justify="left", show_lines=True)
+    table.add_column("request")
+    table.add_column("prompt", overflow="fold", ratio=1)
+    table.add_column("output", overflow="fold", ratio=1)
+    for completion in completions:
+        prompt = tokenizer.decode(completion.request.prompt_token_ids).strip()
+        if len(prompt) > _PROMPT_SHOWN:
+            prompt = "…" + prompt[-_PROMPT_SHOWN:]
+        table.add_row(completion.request.id, Text(prompt), Text(completion.samples[0].text.strip()))
+    return table

@@ -1,0 +1,105 @@
+"""The lines of an input file that are still to do, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quire.engine.request import Request, SamplingParams
+from quire.errors import UserError
+from quire.jsonl import numbered_lines
+from quire_plugins.tasks.input_lines import fingerprint, make_request, parse_line
+from quire_plugins.tasks.output_lines import ResultFiles, result_line
+
+if TYPE_CHECKING:
+    from quire.completions import Completion
+    from quire.text.tokenizer import Tokenizer
+
+
+def check_input(path: Path, finished: Mapping[int, bytes], output: Path) -> int:
+    """How many lines of `path` are still to do. Raises UserError if it cannot be read, is empty, or is not
+    the input that the `finished` lines of `output` came from.
+    """
+    found, matched = 0, 0
+    try:
+        for number, raw in numbered_lines(path):
+            found += 1
+            if number - 1 in finished:
+                _check_same(raw, number, finished[number - 1], output)
+                matched += 1
+    except OSError as error:
+        raise UserError(f"task.input={str(path)!r}: cannot be read: {error.strerror}") from None
+    if not found:
+        raise UserError(f"task.input={str(path)!r}: has no lines")
+    if matched < len(finished):
+        raise _other_input(output, f"it has lines beyond the {found} of task.input")
+    return found - matched
+
+
+class FileJob:
+    """Makes the requests of an input file and writes what they come to; a line fails alone."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        finished: Container[int],
+        files: ResultFiles,
+        tokenizer: Tokenizer,
+        defaults: SamplingParams,
+        token_ids: bool,
+    ) -> None:
+        self._path = path
+        self._finished = finished
+        self._files = files
+        self._tokenizer = tokenizer
+        self._defaults = defaults
+        self._token_ids = token_ids
+        self._living: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def requests(self) -> Iterator[Request]:
+        """Those of the lines that are neither finished nor wrong, read as they are asked for."""
+        for number, raw in numbered_lines(self._path):
+            index, line = number - 1, {}
+            if index in self._finished:
+                continue
+            try:
+                line = parse_line(raw)
+                request = make_request(
+                    line, id=str(index), tokenizer=self._tokenizer, defaults=self._defaults
+                )
+            except UserError as error:
+                self._files.fail(index, line.get("id"), str(error))
+                continue
+            self._living[request.id] = (index, line)
+            yield request
+
+    def finish(self, completions: Iterable[Completion]) -> None:
+        """Write the results of requests that ended."""
+        results: list[dict[str, Any]] = []
+        for completion in completions:
+            index, line = self._living.pop(completion.request.id)
+            if completion.error is not None:
+                self._files.fail(index, line.get("id"), completion.error)
+                continue
+            results.append(
+                result_line(index, line, completion, tokenizer=self._tokenizer, token_ids=self._token_ids)
+            )
+        self._files.write(results)
+
+
+def _check_same(raw: bytes, number: int, finished: bytes, output: Path) -> None:
+    try:
+        same = fingerprint(parse_line(raw)) == finished
+    except UserError:
+        same = False
+    if not same:
+        raise _other_input(output, f"line {number} of task.input has another id or prompt than its result")
+
+
+def _other_input(output: Path, why: str) -> UserError:
+    return UserError(
+        f"task.output={str(output)!r}: holds results of another input: {why}; choose another file, or "
+        "task.overwrite=true to begin it anew"
+    )

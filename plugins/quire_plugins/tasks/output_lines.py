@@ -1,0 +1,149 @@
+"""The output file of a generation: one line a request, appended when it is whole, so that a run can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quire.errors import UserError
+from quire.jsonl import JsonLinesWriter, drop_partial_line
+from quire_plugins.tasks.input_lines import LABEL_KEYS, PROMPT_KEYS, fingerprint, parse_line
+
+if TYPE_CHECKING:
+    from quire.completions import Completion, Sample
+    from quire.engine.plan import TokenLogprobs
+    from quire.text.tokenizer import Tokenizer
+
+_BEGINNING = b'{"index": '
+
+
+def finished_lines(path: Path) -> dict[int, bytes]:
+    """Index and fingerprint of the results that an earlier run left in `path`; none if there is no file.
+
+    A last line that a kill cut short is dropped. Raises UserError if the file holds anything else.
+    """
+    finished: dict[int, bytes] = {}
+    try:
+        with open(path, "rb") as file:
+            for number, raw in enumerate(file, 1):
+                if raw.endswith(b"\n"):
+                    result = _parse_result(raw, path, number)
+                    finished[result["index"]] = fingerprint(result)
+                elif raw.startswith(_BEGINNING) or _BEGINNING.startswith(raw):
+                    drop_partial_line(path)
+                else:
+                    raise _foreign(path, number)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"task.output={str(path)!r}: cannot be read: {error.strerror}") from None
+    return finished
+
+
+def result_line(
+    index: int, line: Mapping[str, Any], completion: Completion, *, tokenizer: Tokenizer, token_ids: bool
+) -> dict[str, Any]:
+    """The output line of a completed request; `line` is its input line."""
+    result: dict[str, Any] = {"index": index, "id": None}
+    result |= {key: line[key] for key in (*LABEL_KEYS, *PROMPT_KEYS) if key in line}
+    result["outputs"] = [
+        _output(sample, tokenizer=tokenizer, token_ids=token_ids) for sample in completion.samples
+    ]
+    if completion.request.sampling.prompt_logprobs is not None:
+        result["prompt_logprobs"] = _logprobs(completion.samples[0].prompt_logprobs, tokenizer)
+    result["usage"] = {
+        "prompt_tokens": len(completion.request.prompt_token_ids),
+        "output_tokens": sum(len(sample.token_ids) for sample in completion.samples),
+    }
+    return result
+
+
+class ResultFiles:
+    """Appends results to `path` and what failed to `path`.errors.jsonl, which begins anew with each run."""
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.errors_path = path.with_name(path.name + ".errors.jsonl")
+        self.failed = 0
+        self.written = 0
+        self._path = path
+        self._errors: JsonLinesWriter | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.errors_path.unlink(missing_ok=True)
+            if overwrite:
+                path.unlink(missing_ok=True)
+            self._results = JsonLinesWriter(path)
+        except OSError as error:
+            raise UserError(f"task.output={str(path)!r}: cannot be written: {error.strerror}") from None
+
+    def write(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Append results; with the operating system when this returns."""
+        results = list(results)
+        self._append(self._results, results)
+        self.written += len(results)
+
+    def fail(self, index: int, id: Any, reason: str) -> None:
+        """Input line `index` came to nothing. `line` in the file counts from 1, as editors do."""
+        if self._errors is None:
+            self._errors = JsonLinesWriter(self.errors_path)
+        self._append(self._errors, [{"line": index + 1, "index": index, "id": id, "error": reason}])
+        self.failed += 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._results.close()
+        if self._errors is not None:
+            self._errors.close()
+
+    def _append(self, writer: JsonLinesWriter, lines: list[Mapping[str, Any]]) -> None:
+        try:
+            writer.write(lines)
+        except OSError as error:
+            raise UserError(
+                f"task.output={str(self._path)!r}: {error.strerror}; the lines so far are whole, and the "
+                "same command goes on from there"
+            ) from None
+
+
+def _parse_result(raw: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        result = parse_line(raw)
+    except UserError:
+        raise _foreign(path, number) from None
+    if not isinstance(result.get("index"), int) or "outputs" not in result:
+        raise _foreign(path, number)
+    return result
+
+
+def _output(sample: Sample, *, tokenizer: Tokenizer, token_ids: bool) -> dict[str, Any]:
+    assert sample.finish_reason is not None
+    output: dict[str, Any] = {"text": sample.text, "finish_reason": sample.finish_reason.value}
+    if token_ids:
+        output["token_ids"] = sample.token_ids
+    if sample.logprobs:
+        output["logprobs"] = _logprobs(sample.logprobs, tokenizer)
+    return output
+
+
+def _logprobs(tokens: Iterable[TokenLogprobs], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    return [
+        {
+            "token_id": token.token_id,
+            "token": tokenizer.decode((token.token_id,)),
+            "logprob": token.logprob,
+            "rank": token.rank,
+            "top": [
+                {"token_id": id, "token": tokenizer.decode((id,)), "logprob": logprob}
+                for id, logprob in token.top
+            ],
+        }
+        for token in tokens
+    ]
+
+
+def _foreign(path: Path, number: int) -> UserError:
+    return UserError(
+        f"task.output={str(path)!r}: line {number} is no result of this task; choose another file, or "
+        "task.overwrite=true to lose what is in it"
+    )

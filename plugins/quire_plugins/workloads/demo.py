@@ -1,0 +1,84 @@
+"""Real text for the demo model: tasks with a known answer, and stories to be told to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from quire.engine.request import Request, SamplingParams
+from quire.errors import UserError
+from quire.interfaces.workload import Workload, WorkloadContext
+from quire.rng import derive_seed
+from quire_plugins.workloads.draws import poisson_arrivals, stream
+
+STORY_EVERY = 4
+"""Of so many requests the first begins a story; the others are tasks."""
+
+
+@dataclass
+class DemoConfig:
+    """Options of `workload=demo`."""
+
+    requests: int = 64
+    """How many requests."""
+    rate: float = 8.0
+    """Requests a second (Poisson)."""
+    max_tokens: int = 128
+    """Output tokens at most; most outputs end by themselves before."""
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"workload.{name}={getattr(self, name)}: must be at least 1")
+        if not 0 < self.rate < float("inf"):
+            raise UserError(f"workload.rate={self.rate}: must be more than 0 a second, and finite")
+
+
+class DemoWorkload(Workload):
+    """Known-answer tasks, half of which begin with examples that others share, and story beginnings."""
+
+    Config = DemoConfig
+    uses_text = True
+
+    def __init__(self, *, config: DemoConfig) -> None:
+        self._config = config
+        self._answers: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return self._config.requests
+
+    def requests(self, context: WorkloadContext) -> Iterator[Request]:
+        from quire.text.known_answers import known_answer_tasks
+
+        assert context.tokenizer is not None, "uses_text says so"
+        config = self._config
+        sampling = SamplingParams(temperature=0.0, max_tokens=config.max_tokens)
+        arrivals = poisson_arrivals(stream(context.seed, "demo arrivals"), config.rate)
+        stories = -(-config.requests // STORY_EVERY)
+        tasks = iter(known_answer_tasks(context.seed, config.requests - stories))
+        for index in range(config.requests):
+            if index % STORY_EVERY == 0:
+                id, prompt = f"story-{index}", _beginning(context.seed, index)
+            else:
+                task = next(tasks)
+                id, prompt = f"{task.kind}-{index}", task.prompt
+                self._answers[id] = task.answer
+            yield Request(
+                id=id,
+                prompt_token_ids=tuple(context.tokenizer.encode(prompt)),
+                sampling=sampling,
+                arrival_time=next(arrivals),
+            )
+
+    def solved(self, request_id: str, text: str) -> bool | None:
+        answer = self._answers.get(request_id)
+        return None if answer is None else text.strip() == answer
+
+
+def _beginning(seed: int, index: int) -> str:
+    """The first sentence of a story."""
+    from quire.text.stories import story
+
+    text = story(Random(derive_seed(seed, "workload", "demo stories", index))).text
+    return text.split(". ")[0].rstrip(".") + "."

@@ -1,0 +1,66 @@
+"""The elementwise oracles against formulas from other sources."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from quire_kernels import reference
+
+
+def test_store_kv_writes_its_slots_and_no_other():
+    k_TKD, v_TKD = torch.randn(3, 2, 16), torch.randn(3, 2, 16)
+    k_shape, v_shape = reference.kv_cache_shapes(4, 2, 16, 16, torch.float32)
+    k_cache, v_cache = torch.zeros(k_shape), torch.zeros(v_shape)
+    reference.store_kv(k_TKD, v_TKD, k_cache, v_cache, torch.tensor([17, -1, 63]))
+    for cache, x_TKD in ((k_cache, k_TKD), (v_cache, v_TKD)):
+        assert torch.equal(cache[1, :, 1], x_TKD[0])
+        assert torch.equal(cache[3, :, 15], x_TKD[2])
+        assert cache.count_nonzero() == 2 * 2 * 16
+
+
+@pytest.mark.parametrize("unit_offset", [False, True])
+def test_rms_norm_agrees_with_torch(unit_offset):
+    x_TE, residual_TE, weight_E = torch.randn(5, 48), torch.randn(5, 48), torch.randn(48)
+    summed_TE = x_TE + residual_TE
+    out_TE = torch.empty_like(x_TE)
+    reference.rms_norm(x_TE, weight_E, out_TE, eps=1e-5, residual_TE=residual_TE, unit_offset=unit_offset)
+    weight_E = weight_E + 1 if unit_offset else weight_E
+    torch.testing.assert_close(residual_TE, summed_TE)
+    torch.testing.assert_close(out_TE, F.rms_norm(summed_TE, (48,), weight_E, eps=1e-5))
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotary_is_a_complex_product(interleaved):
+    head_dim, dims = 24, 16
+    angles_Pr = torch.rand(32, dims // 2, dtype=torch.float64) * 2 * math.pi
+    cos_sin_PR = torch.cat((angles_Pr.cos(), angles_Pr.sin()), dim=-1)
+    positions_T = torch.tensor([3, 0, 31])
+    x_THD = torch.randn(3, 2, head_dim, dtype=torch.float64)
+    turned = x_THD[..., :dims]
+    real, imag = (turned[..., 0::2], turned[..., 1::2]) if interleaved else turned.chunk(2, dim=-1)
+    product = (
+        torch.complex(real, imag) * torch.polar(torch.ones_like(angles_Pr), angles_Pr)[positions_T, None]
+    )
+    expected = x_THD.clone()
+    if interleaved:
+        expected[..., 0:dims:2], expected[..., 1:dims:2] = product.real, product.imag
+    else:
+        expected[..., : dims // 2], expected[..., dims // 2 : dims] = product.real, product.imag
+    k_TKD = x_THD[:, :1].clone()
+    reference.rotary(x_THD, k_TKD, positions_T, cos_sin_PR, interleaved=interleaved)
+    torch.testing.assert_close(x_THD, expected)
+    torch.testing.assert_close(k_TKD, expected[:, :1])
+
+
+def test_act_mul():
+    gate, up = torch.tensor([[-3.0, 0.0, 0.5]]), torch.tensor([[2.0, 5.0, -1.0]])
+    gate_up, out = torch.cat((gate, up), dim=-1), torch.empty_like(up)
+    reference.act_mul(gate_up, out, activation="silu")
+    torch.testing.assert_close(out, gate / (1 + torch.exp(-gate)) * up)
+    reference.act_mul(gate_up, out, activation="gelu_tanh")
+    inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
+    torch.testing.assert_close(out, 0.5 * gate * (1 + torch.tanh(inner)) * up)
+    with pytest.raises(ValueError, match="'relu' is unknown"):
+        reference.act_mul(gate_up, out, activation="relu")

@@ -1,0 +1,47 @@
+"""Loading a checkpoint with plain operations and the reference's attention."""
+
+from pathlib import Path
+
+from packed import ReferenceAttention
+
+from quire.interfaces.ops import Ops
+from quire.models.build import load_model
+from quire.models.model import Model
+from quire_plugins.architectures.gemma import Gemma2, Gemma3
+from quire_plugins.architectures.llama import Llama
+from quire_plugins.architectures.mistral import Mistral
+from quire_plugins.architectures.mixtral import Mixtral
+from quire_plugins.architectures.phi3 import Phi3
+from quire_plugins.architectures.qwen import Qwen2, Qwen3, Qwen3Moe
+from quire_plugins.ops.torch_ops import TorchOps, TorchOpsConfig
+
+ARCHITECTURES = {
+    "Gemma2ForCausalLM": Gemma2(),
+    "Gemma3ForCausalLM": Gemma3(),
+    "LlamaForCausalLM": Llama(),
+    "MistralForCausalLM": Mistral(),
+    "MixtralForCausalLM": Mixtral(),
+    "Phi3ForCausalLM": Phi3(),
+    "Qwen2ForCausalLM": Qwen2(),
+    "Qwen3ForCausalLM": Qwen3(),
+    "Qwen3MoeForCausalLM": Qwen3Moe(),
+}
+
+
+def load(
+    directory: Path | str,
+    *,
+    ops: Ops | None = None,
+    dtype: str = "auto",
+    device: str = "cpu",
+    max_tokens: int | None = None,
+) -> Model:
+    return load_model(
+        str(directory),
+        architectures=ARCHITECTURES,
+        attention=ReferenceAttention(),
+        ops=ops or TorchOps(config=TorchOpsConfig(), device=device),
+        device=device,
+        dtype=dtype,
+        max_tokens=max_tokens,
+    )

@@ -1,0 +1,140 @@
+"""Runs a model over packed steps without an engine: block tables, slots and batches made by hand."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.models.kv_groups import kv_groups
+from quire.models.model import Model
+from quire.runtime.batch import Batch
+from quire_kernels import reference
+
+BLOCK_SIZE = 16
+
+
+class ReferenceAttention(AttentionBackend):
+    """The oracle kernels as a backend: float32, slow, obvious."""
+
+    def kv_cache_shapes(
+        self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return reference.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+
+    def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> None:
+        return None
+
+    def forward(
+        self,
+        layer: AttentionLayer,
+        q_THD: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cache: KVCache,
+        batch: Batch,
+        metadata: None,
+        out_THD: Tensor,
+    ) -> None:
+        reference.store_kv(k_TKD, v_TKD, cache.k, cache.v, batch.slots_GT[layer.group])
+        reference.paged_attention(
+            q_THD,
+            cache.k,
+            cache.v,
+            batch.tables_GSM[layer.group],
+            batch.query_starts_S1,
+            batch.seq_lens_S,
+            out_THD,
+            scale=layer.scale,
+            window=layer.window,
+            softcap=layer.softcap,
+            sinks_H=layer.sinks_H,
+        )
+
+
+class PackedRun:
+    """Sequences that grow step by step in one KV memory. Every KV group has its own shuffled blocks."""
+
+    def __init__(self, model: Model, attention: AttentionBackend, sequences: Sequence[Sequence[int]]) -> None:
+        generator = torch.Generator().manual_seed(7)
+        self._model, self._attention, self._sequences = model, attention, sequences
+        self._done = [0] * len(sequences)
+        self._groups = kv_groups(model.layers)
+        blocks = -(-max(map(len, sequences)) // BLOCK_SIZE)
+        total = blocks * len(sequences) + 1
+        self._tables = [
+            (torch.randperm(total - 1, generator=generator) + 1)
+            .reshape(len(sequences), blocks)
+            .to(torch.int32)
+            for _ in self._groups
+        ]
+        self._caches = tuple(self._cache(layer, total) for layer in model.layers)
+
+    def step(self, tokens: Sequence[int], *, logit_rows: Sequence[int] | None = None) -> Tensor:
+        """Compute the next `tokens[s]` tokens of sequence s (0: it is not in the step), mixed in one batch.
+
+        Returns the logits of the given rows, of all by default.
+        """
+        members = [s for s, count in enumerate(tokens) if count]
+        positions = [range(self._done[s], self._done[s] + tokens[s]) for s in members]
+        flat = [self._sequences[s][p] for s, span in zip(members, positions, strict=True) for p in span]
+        starts = torch.tensor([0, *(len(span) for span in positions)]).cumsum(0).to(torch.int32)
+        lengths = torch.tensor([span.stop for span in positions], dtype=torch.int32)
+        rows = range(len(flat)) if logit_rows is None else logit_rows
+        batch = Batch(
+            token_ids_T=torch.tensor(flat),
+            positions_T=torch.tensor([p for span in positions for p in span]),
+            query_starts_S1=starts,
+            seq_lens_S=lengths,
+            tables_GSM=tuple(table[members] for table in self._tables),
+            slots_GT=tuple(self._slots(table[members], positions) for table in self._tables),
+            logit_rows_R=torch.tensor(list(rows), dtype=torch.int64),
+            host_query_starts_S1=starts,
+            host_seq_lens_S=lengths,
+            block_size=BLOCK_SIZE,
+        )
+        layers = tuple(self._model.layers[group.layers[0]] for group in self._groups)
+        metadata = self._attention.prepare(batch, layers)
+        for s in members:
+            self._done[s] += tokens[s]
+        return self._model.logits(self._model.forward(batch, self._caches, metadata))
+
+    def finish(self, chunk: int) -> list[Tensor]:
+        """Step all by up to `chunk` tokens until they are computed; each one's logits [tokens, V]."""
+        parts: list[list[Tensor]] = [[] for _ in self._sequences]
+        while counts := self._next(chunk):
+            logits = self.step(counts)
+            for s, part in enumerate(logits.split(counts)):
+                parts[s].append(part)
+        return [torch.cat(part) for part in parts]
+
+    def _next(self, chunk: int) -> list[int]:
+        left = [len(seq) - done for seq, done in zip(self._sequences, self._done, strict=True)]
+        return [min(chunk, count) for count in left] if any(left) else []
+
+    def _cache(self, layer: AttentionLayer, blocks: int) -> KVCache:
+        shapes = self._attention.kv_cache_shapes(
+            num_blocks=blocks,
+            kv_heads=layer.kv_heads,
+            block_size=BLOCK_SIZE,
+            head_dim=layer.head_dim,
+            dtype=self._model.dtype,
+        )
+        k, v = (torch.full(shape, float("nan"), dtype=self._model.dtype) for shape in shapes)
+        return KVCache(k=k, v=v)
+
+    @staticmethod
+    def _slots(table_SM: Tensor, positions: Sequence[range]) -> Tensor:
+        return torch.tensor(
+            [
+                int(table_SM[s, p // BLOCK_SIZE]) * BLOCK_SIZE + p % BLOCK_SIZE
+                for s, span in enumerate(positions)
+                for p in span
+            ]
+        )
+
+
+def random_sequences(lengths: Sequence[int], *, vocabulary: int, seed: int = 0) -> list[list[int]]:
+    """Token ids from 3 on: neither padding nor begin nor end."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths]

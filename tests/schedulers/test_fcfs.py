@@ -1,0 +1,8 @@
+from quire.interfaces import Scheduler
+from quire.testing.scheduler_suite import SchedulerSuite
+from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
+
+
+class TestFcfs(SchedulerSuite):
+    def make(self) -> Scheduler:
+        return Fcfs(config=FcfsConfig())

@@ -1,0 +1,6 @@
+"""`scripted` makes runs without a model."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
