@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ def store(registry: Registry) -> None:
     """
     configs = ConfigStore.instance()
     kinds = [kind for kind in registry.kinds.values() if kind.default is not None]
+    _forget(configs, [kind.name for kind in kinds])
     for kind in kinds:
-        configs.repo.pop(kind.name, None)
         for name, plugin in registry.available(kind.name).items():
             provider = registry.info(kind.name, name).distribution
             configs.store(group=kind.name, name=name, node=plugin.Config, provider=provider)
@@ -59,6 +59,13 @@ def store(registry: Registry) -> None:
         node={"app_name": "quire", "header": "", "footer": "", "template": help_template(registry)},
         provider="quire",
     )
+
+
+def _forget(configs: ConfigStore, kinds: Iterable[str]) -> None:
+    """Take back what an earlier registry stored: Hydra 1.4 warns of a name that is stored twice."""
+    for name in (*kinds, "run.yaml", "plugins.yaml"):
+        configs.repo.pop(name, None)
+    configs.repo.get("hydra", {}).get("help", {}).pop("quire.yaml", None)
 
 
 def compose(overrides: Sequence[str] = (), registry: Registry | None = None) -> RunConfig:

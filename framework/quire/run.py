@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quire.engine.engine import Engine
     from quire.interfaces.allocator import KVLayout
     from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.sampler import LogitsProcessor
     from quire.interfaces.tracker import Tracker
     from quire.interfaces.workload import Workload
     from quire.models.checkpoint import Checkpoint
@@ -112,7 +113,7 @@ class Run:
         )
 
     @cached_property
-    def _processors(self) -> tuple:
+    def _processors(self) -> tuple[LogitsProcessor, ...]:
         classes = self.registry.available("logits_processor").values()
         return tuple(processor(config=processor.Config()) for processor in classes)
 

@@ -4,9 +4,7 @@ from hypothesis import strategies as st
 
 from quire.errors import UserError
 from quire.interfaces import KVAllocator, KVLayout
-from quire.testing.allocator_suite import AllocatorSuite
-from quire.testing.layouts import make_layout
-from quire.testing.sequences import make_sequence
+from quire.testing import AllocatorSuite, make_layout, make_sequence
 from quire_plugins.allocators.contiguous import ContiguousAllocator, ContiguousConfig, Reserve
 from quire_plugins.allocators.free_runs import FreeRuns
 from quire_plugins.eviction.lru import Lru, LruConfig
@@ -23,7 +21,7 @@ class TestReserveFixed(AllocatorSuite):
 
 
 def contiguous(
-    layout: KVLayout, *, reserve: Reserve = Reserve.max_tokens, reserve_tokens: int = 0
+    layout: KVLayout, *, reserve: Reserve = Reserve.max_tokens, reserve_tokens: int = 1
 ) -> ContiguousAllocator:
     config = ContiguousConfig(reserve=reserve, reserve_tokens=reserve_tokens)
     return ContiguousAllocator(config=config, layout=layout, eviction=Lru(config=LruConfig()))
@@ -88,6 +86,18 @@ def test_fixed_grows_in_place_while_it_can() -> None:
     assert list(allocator.table(first, 0)) == [0, 1, 2, 3]
 
 
+def test_fixed_reserves_twice_as_much_after_every_preemption() -> None:
+    allocator = contiguous(make_layout(16), reserve=Reserve.fixed, reserve_tokens=4)
+    seq = make_sequence(range(8), max_tokens=30).view
+    lengths = []
+    for _ in range(5):
+        assert allocator.grow(seq, 3), "the reserve counts from all tokens known, not from this chunk"
+        lengths.append(len(allocator.table(seq, 0)))
+        allocator.free(seq)
+        seq._sequence.num_preemptions += 1
+    assert lengths == [3, 4, 6, 10, 10], "8 + 4, 8 + 8, 8 + 16 tokens, and then all 38"
+
+
 def test_fixed_reserves_no_more_than_is_declared() -> None:
     allocator = contiguous(make_layout(8), reserve=Reserve.fixed, reserve_tokens=100)
     assert allocator.grow(make_sequence(range(6), max_tokens=3).view, 6)
@@ -95,8 +105,8 @@ def test_fixed_reserves_no_more_than_is_declared() -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(UserError, match=r"allocator\.reserve_tokens=-1"):
-        ContiguousConfig(reserve_tokens=-1)
+    with pytest.raises(UserError, match=r"allocator\.reserve_tokens=0"):
+        ContiguousConfig(reserve_tokens=0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 50), st.integers(1, 6)), max_size=40))

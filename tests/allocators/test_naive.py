@@ -1,6 +1,5 @@
 from quire.interfaces import KVAllocator, KVLayout
-from quire.testing.allocator_suite import AllocatorSuite
-from quire.testing.naive_allocator import NaiveAllocator
+from quire.testing import AllocatorSuite, NaiveAllocator
 
 
 class TestNaive(AllocatorSuite):

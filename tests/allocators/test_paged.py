@@ -4,9 +4,7 @@ from hypothesis import strategies as st
 
 from quire.engine.sequence import SequenceView
 from quire.interfaces import CachedBlock, KVAllocator, KVLayout
-from quire.testing.allocator_suite import AllocatorSuite
-from quire.testing.layouts import make_layout
-from quire.testing.sequences import make_sequence
+from quire.testing import AllocatorSuite, make_layout, make_sequence
 from quire_plugins.allocators.paged import PagedAllocator, PagedConfig
 from quire_plugins.eviction.lru import Lru, LruConfig
 
@@ -347,3 +345,17 @@ def test_an_eviction_policy_that_chooses_a_block_in_use_is_caught() -> None:
     seq = make_sequence([0, 1, 2, 3, 9], order=1).view
     with pytest.raises(AssertionError, match="Wrong chose"):
         allocator.grow(seq, 8, allocator.match(seq))
+
+
+def test_a_child_publishes_what_its_parent_did_not_live_to_publish() -> None:
+    allocator = paged(make_layout(16))
+    parent = make_sequence(range(9)).view
+    assert allocator.grow(parent, 9)
+    parent._sequence.num_computed = 9  # in a step under way, with overlap
+    child = make_sequence(range(9), order=1).view
+    assert allocator.fork(parent, child) == 8
+    child._sequence.num_computed = 8
+    allocator.free(parent)
+    assert hit_tokens(allocator, list(range(9))) == 0, "nobody has said that it is computed"
+    assert compute(allocator, child, 9)
+    assert hit_tokens(allocator, list(range(9))) == 8

@@ -135,7 +135,14 @@ def bytes_for(path: Path, tokens: int) -> int:
 
 
 def make_engine(registry, path: Path, arm: Arm) -> Engine:
-    overrides = [f"model={path}", "dtype=float32", "device=cpu", "engine.max_sequences=8", "engine.threads=1", *arm.overrides]
+    overrides = [
+        f"model={path}",
+        "dtype=float32",
+        "device=cpu",
+        "engine.max_sequences=8",
+        "engine.threads=1",
+        *arm.overrides,
+    ]
     if arm.kv_tokens is not None:
         overrides.append(f"engine.kv_bytes={bytes_for(path, arm.kv_tokens)}")
     config = compose(overrides, registry)

@@ -1,5 +1,5 @@
 from quire.interfaces import CachedBlock, EvictionPolicy
-from quire.testing.eviction_suite import EvictionSuite
+from quire.testing import EvictionSuite
 from quire_plugins.eviction.lru import Lru, LruConfig
 
 

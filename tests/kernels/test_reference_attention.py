@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cases import attention_case, mixed_sequences
-from torch.nn import functional as F
+from torch.nn import functional
 
 from quire_kernels import reference
 
@@ -27,7 +27,7 @@ def test_agrees_with_torch_attention(window):
         distance = torch.arange(length - n, length)[:, None] - torch.arange(length)[None]
         mask = (distance >= 0) & (distance < (window or length))
         q, k, v = (x.double().transpose(0, 1)[None] for x in (case.q_THD[rows], k_LKD, v_LKD))
-        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        expected = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
         torch.testing.assert_close(out_THD[rows], expected[0].transpose(0, 1))
 
 

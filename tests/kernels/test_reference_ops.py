@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from quire_kernels import reference
 
@@ -28,7 +28,7 @@ def test_rms_norm_agrees_with_torch(unit_offset):
     reference.rms_norm(x_TE, weight_E, out_TE, eps=1e-5, residual_TE=residual_TE, unit_offset=unit_offset)
     weight_E = weight_E + 1 if unit_offset else weight_E
     torch.testing.assert_close(residual_TE, summed_TE)
-    torch.testing.assert_close(out_TE, F.rms_norm(summed_TE, (48,), weight_E, eps=1e-5))
+    torch.testing.assert_close(out_TE, functional.rms_norm(summed_TE, (48,), weight_E, eps=1e-5))
 
 
 @pytest.mark.parametrize("interleaved", [False, True])

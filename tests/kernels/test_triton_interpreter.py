@@ -1,6 +1,6 @@
 """The Triton kernels against the reference, under Triton's interpreter.
 
-The interpreter has to be chosen before triton is imported, so each file of cases runs in a process of its own.
+The interpreter has to be chosen before triton is imported: each file of cases runs in a process of its own.
 """
 
 import importlib.util

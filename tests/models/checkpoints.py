@@ -18,6 +18,7 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GptOssConfig,
     GraniteConfig,
     LlamaConfig,
     MambaConfig,
@@ -26,11 +27,13 @@ from transformers import (
     Olmo2Config,
     OPTConfig,
     Phi3Config,
+    PhimoeConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
+    StableLmConfig,
 )
 
 VOCABULARY = 128
@@ -150,6 +153,10 @@ FOREIGN: dict[str, Callable[[], PreTrainedConfig]] = {
     ),
     "olmo2": lambda: Olmo2Config(**_SIZES),
     "granite": lambda: GraniteConfig(**_SIZES, logits_scaling=2.0, residual_multiplier=0.5),
+    "stablelm": lambda: StableLmConfig(**_SIZES, qk_layernorm=True),
+    "gpt_oss": lambda: GptOssConfig(
+        **_SIZES, **_EXPERTS, sliding_window=WINDOW, head_dim=16, num_local_experts=4
+    ),
     "cohere": lambda: CohereConfig(**_SIZES, logit_scale=2.0),
     "cohere2": lambda: Cohere2Config(
         **_SIZES, sliding_window=WINDOW, sliding_window_pattern=2, logit_scale=2.0
@@ -161,6 +168,7 @@ UNSUITED: dict[str, Callable[[], PreTrainedConfig]] = {
     "mamba": lambda: MambaConfig(
         vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, state_size=8, pad_token_id=0
     ),
+    "phimoe": lambda: PhimoeConfig(**_SIZES, **_EXPERTS, sliding_window=WINDOW, num_local_experts=4),
     "falcon_alibi": lambda: FalconConfig(
         vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, alibi=True
     ),

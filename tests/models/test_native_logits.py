@@ -8,8 +8,9 @@ import torch
 from checkpoints import MAX_TOKENS, NATIVE, VOCABULARY, make_checkpoint
 from loading import load
 from packed import PackedRun, ReferenceAttention, random_sequences
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+import quire
 from quire.models.model import Model
 from quire_plugins.ops.native import NativeOps, NativeOpsConfig
 
@@ -52,6 +53,13 @@ def test_equal_with_native_ops(family: str, tmp_path: Path) -> None:
 def test_chunks_change_nothing(family: str, chunk: int, tmp_path: Path) -> None:
     oracle = make_checkpoint(family, tmp_path)
     assert_same_logits(load(tmp_path), oracle, lengths=(3, 30, 23), chunk=chunk)
+
+
+def test_demo_model() -> None:
+    model = load("demo", dtype="float32")
+    directory = Path(quire.__file__).parent / "demo_model"
+    oracle = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    assert_same_logits(model, oracle)
 
 
 def test_shards(tmp_path: Path) -> None:

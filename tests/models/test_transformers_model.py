@@ -31,6 +31,7 @@ def test_windows_make_groups(tmp_path: Path) -> None:
     ("family", "reason"),
     [
         ("mamba", "it keeps recurrent state besides keys and values"),
+        ("phimoe", f"layer 0 does not tell attention of its window of {WINDOW}"),
         ("falcon_alibi", "0 of its 2 layers use transformers' AttentionInterface"),
     ],
 )

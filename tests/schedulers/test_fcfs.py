@@ -1,5 +1,5 @@
 from quire.interfaces import Scheduler
-from quire.testing.scheduler_suite import SchedulerSuite
+from quire.testing import SchedulerSuite
 from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
 
 

@@ -41,7 +41,7 @@ class ByteTokenizer:
     def encode(self, text: str, *, add_special_tokens=True) -> list[int]:
         return [1] * add_special_tokens + list(text.encode())
 
-    def decode(self, token_ids) -> str:
+    def decode(self, token_ids, *, skip_special_tokens=True) -> str:
         return bytes(token_ids).decode()
 
     def apply_chat_template(self, messages) -> str:

@@ -130,7 +130,7 @@ def test_a_bad_line_fails_alone_and_says_why(tmp_path, line, reason):
     (error,) = read(tmp_path / "out.jsonl.errors.jsonl")
     assert (error["line"], error["index"]) == (2, 1)
     assert reason in error["error"]
-    assert "1 lines failed, see" in shown
+    assert "1 failed, see" in shown
 
 
 def test_bytes_that_are_not_utf8_fail_alone(tmp_path):

@@ -29,13 +29,14 @@ def main(arguments: Sequence[str]) -> None:
     plugin.check(load_registry())
     directory = options.directory or Path(plugin.distribution)
     files = plugin.write(directory)
-    print(f"wrote {directory}:")
+    path = directory if directory.is_absolute() else f"./{directory}"  # else pip takes it for a name
+    print(f"wrote {path}:")
     for file in files:
         print(f"  {file}")
     print(
         f"next:\n"
-        f"  pip install -e {directory}      (without a network: --no-deps --no-build-isolation as well)\n"
-        f"  pytest {directory}\n"
+        f"  pip install -e {path}      (without a network: --no-deps --no-build-isolation as well)\n"
+        f"  pytest {path}\n"
         f"  {plugin.example}"
     )
 

@@ -33,7 +33,7 @@ from quire.engine.request import Request
 from quire.engine.sequence import FinishReason, Sequence, Status
 from quire.engine.step import Entry, SealedStep, StepBuilder
 from quire.errors import RequestRefused
-from quire.interfaces.allocator import KVAllocator
+from quire.interfaces.allocator import KVAllocator, KVStats
 from quire.interfaces.executor import Executor
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
@@ -58,6 +58,8 @@ class Flight:
     start: float
     schedule_seconds: float
     num_preempted: int
+    kv: KVStats
+    """With what this step holds; its commit may free some of it."""
 
 
 class Engine:
@@ -237,6 +239,7 @@ class Engine:
                 start=now,
                 schedule_seconds=schedule_seconds,
                 num_preempted=self._unreported_preemptions,
+                kv=self._allocator.stats(),
             )
         )
         self._unreported_preemptions = 0
@@ -272,7 +275,7 @@ class Engine:
         record = StepRecord.of(
             flight.plan,
             result,
-            self._allocator.stats(),
+            flight.kv,
             start=flight.start,
             end=now,
             schedule_seconds=flight.schedule_seconds,

@@ -87,7 +87,8 @@ def recomputed_tokens(record: RequestRecord) -> int:
     """Tokens computed more than once for a preempted sample.
 
     Without preemption, P prompt tokens of which C are cached, and O output tokens cost P - C + O - 1
-    computed tokens: the last token sampled is never put through the model again.
+    computed tokens: the last token sampled is never put through the model again (but with overlap a row may
+    be in flight when the sample ends: that one counts here too).
     """
     if not record.num_preemptions:
         return 0

@@ -1,8 +1,8 @@
 """Our attention inside a transformers model.
 
-transformers lets attention be a registered function (its AttentionInterface): each layer calls it with its
-own q, k and v, and hands on the keyword arguments of `model.forward`. The step travels as such an argument,
-`quire_step`, so that nothing is kept between calls.
+transformers lets attention be a registered function (its AttentionInterface), which each layer calls with its
+own q, k and v. What else a call needs, the step, it finds in a slot that all modules of one network share,
+for not every model hands keyword arguments of its forward down to its layers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AttentionStep:
         v_TKD: torch.Tensor,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        del options  # constant of the layer, recorded when the model was loaded
+        del options  # the same at every step: the probe has recorded them
         layer = self.layers[module.layer_idx]
         out_THD = q_THD.new_empty(q_THD.shape)
         cache = self.caches[layer.index]
@@ -88,11 +88,23 @@ class AttentionProbe:
         return q_THD.new_zeros(q_THD.shape)
 
 
-def register_attention() -> None:
-    """Make the function known to transformers, for all models; registering again changes nothing."""
+@dataclass(slots=True)
+class AttentionSlot:
+    """Where the layers of one network find the step under way."""
+
+    step: AttentionStep | AttentionProbe | None = None
+
+
+def install_slot(network: Any) -> AttentionSlot:
+    """Let `network` use our attention: its layers will look for their step in the slot returned."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION_NAME, _attend)
+    slot = AttentionSlot()
+    for module in network.modules():
+        if hasattr(module, "layer_idx"):
+            module.quire_slot = slot
+    return slot
 
 
 def _attend(
@@ -101,12 +113,9 @@ def _attend(
     key_1KTD: torch.Tensor,
     value_1KTD: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    *,
-    quire_step: AttentionStep | AttentionProbe | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     del attention_mask  # transformers makes none for a function that it does not know
-    if quire_step is None:
-        raise MissingCapability("its layers do not hand keyword arguments on to their attention")
     q_THD, k_TKD, v_TKD = (x[0].transpose(0, 1) for x in (query_1HTD, key_1KTD, value_1KTD))
-    return quire_step.attend(module, q_THD, k_TKD, v_TKD, options)[None], None
+    step = module.quire_slot.step
+    return step.attend(module, q_THD, k_TKD, v_TKD, options)[None], None

@@ -16,7 +16,12 @@ from quire.models.capabilities import check_layers, sequence_limit
 from quire.models.kv_groups import assign_groups
 from quire.models.loader import TensorFiles
 from quire.models.model import ModelInfo
-from quire.models.transformers_attention import ATTENTION_NAME, AttentionProbe, register_attention
+from quire.models.transformers_attention import (
+    ATTENTION_NAME,
+    AttentionProbe,
+    AttentionSlot,
+    install_slot,
+)
 from quire.models.transformers_check import SelfCheck
 from quire.models.transformers_model import TransformersModel, call_network
 
@@ -49,14 +54,15 @@ def load_through_transformers(
     try:
         _check_class(checkpoint.architecture)
         network = _load_network(checkpoint, device=device, dtype=dtype)
-        check = SelfCheck(network, device=device)
-        layers = _attention_layers(network, device=device)
+        config = network.config.get_text_config()
+        limit = _position_limit(checkpoint.name, config, max_tokens)
+        slot = install_slot(network)
+        layers = _attention_layers(network, slot, device=device)
+        _check_windows(config, layers, limit)
     except MissingCapability as error:
         raise MissingCapability(
             f"model={checkpoint.name}: {checkpoint.architecture} cannot run: {error}"
         ) from None
-    config = network.config.get_text_config()
-    limit = _position_limit(checkpoint.name, config, max_tokens)
     layers = assign_groups(
         [
             replace(layer, window=None) if layer.window is not None and layer.window >= limit else layer
@@ -64,13 +70,17 @@ def load_through_transformers(
         ]
     )
     check_layers(attention, layers, checkpoint.architecture)
+    check = SelfCheck(network, layers, limit=limit, device=device)
+    network.set_attn_implementation(ATTENTION_NAME)
     info = ModelInfo(
         name=checkpoint.name,
         vocab_size=config.vocab_size,
         max_tokens=limit,
         eos_token_ids=checkpoint.eos_token_ids,
     )
-    model = TransformersModel(network=network, info=info, layers=layers, backend=attention, dtype=dtype)
+    model = TransformersModel(
+        network=network, slot=slot, info=info, layers=layers, backend=attention, dtype=dtype
+    )
     check.run(model, attention)
     return model
 
@@ -133,24 +143,34 @@ def _no_progress_bar() -> Generator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _attention_layers(network: Any, *, device: str) -> list[AttentionLayer]:
-    """Put our attention into the network and see what its layers ask of it."""
-    register_attention()
+@torch.inference_mode()
+def _attention_layers(network: Any, slot: AttentionSlot, *, device: str) -> list[AttentionLayer]:
+    """Run one token to see what the network's layers ask of attention; it then has its own again."""
     network.set_attn_implementation(ATTENTION_NAME)
     probe = AttentionProbe()
     one = torch.zeros(1, dtype=torch.int64, device=device)
-    call_network(network, one, one, one, probe)
+    call_network(network, slot, probe, one, one, one)
+    network.set_attn_implementation("eager")
     layers = [probe.layers[index] for index in sorted(probe.layers)]
     config = network.config.get_text_config()
     if [layer.index for layer in layers] != list(range(config.num_hidden_layers)):
         raise MissingCapability(
             f"{len(layers)} of its {config.num_hidden_layers} layers use transformers' AttentionInterface"
         )
+    return layers
+
+
+def _check_windows(config: Any, layers: list[AttentionLayer], limit: int) -> None:
+    """The windows that layers hand to attention must be those of the config, from which masks are made."""
     types: list[str] | None = getattr(config, "layer_types", None)
+    window: int | None = getattr(config, "sliding_window", None)
     for layer, kind in zip(layers, types or (), strict=False):
         if kind != ("full_attention" if layer.window is None else "sliding_attention"):
             raise MissingCapability(f"layer {layer.index} has {kind} with a window of {layer.window}")
-    return layers
+    if types is None and window is not None and window < limit:
+        silent = [layer.index for layer in layers if layer.window is None]
+        if silent:
+            raise MissingCapability(f"layer {silent[0]} does not tell attention of its window of {window}")
 
 
 def _position_limit(name: str, config: Any, requested: int | None) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quire.models.model import Model, ModelInfo
-from quire.models.transformers_attention import AttentionProbe, AttentionStep
+from quire.models.transformers_attention import AttentionProbe, AttentionSlot, AttentionStep
 
 if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
@@ -23,6 +23,7 @@ class TransformersModel(Model):
         self,
         *,
         network: Any,
+        slot: AttentionSlot,
         info: ModelInfo,
         layers: tuple[AttentionLayer, ...],
         backend: AttentionBackend,
@@ -32,32 +33,38 @@ class TransformersModel(Model):
         self.layers = layers
         self.dtype = dtype
         self._network = network
+        self._slot = slot
         self._backend = backend
 
     def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
         step = AttentionStep(
             layers=self.layers, backend=self._backend, batch=batch, caches=caches, metadata=metadata
         )
-        return call_network(self._network, batch.token_ids_T, batch.positions_T, batch.logit_rows_R, step)
+        return call_network(
+            self._network, self._slot, step, batch.token_ids_T, batch.positions_T, batch.logit_rows_R
+        )
 
     def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
         return hidden_RE.float()
 
 
-@torch.inference_mode()
 def call_network(
     network: Any,
+    slot: AttentionSlot,
+    step: AttentionStep | AttentionProbe,
     token_ids_T: torch.Tensor,
     positions_T: torch.Tensor,
     logit_rows_R: torch.Tensor,
-    step: AttentionStep | AttentionProbe,
 ) -> torch.Tensor:
     """Logits [R, V] of one packed step."""
-    logits_RV: torch.Tensor = network(
-        input_ids=token_ids_T[None],
-        position_ids=positions_T[None],
-        use_cache=False,
-        logits_to_keep=logit_rows_R,
-        quire_step=step,
-    ).logits[0]
+    slot.step = step
+    try:
+        logits_RV: torch.Tensor = network(
+            input_ids=token_ids_T[None],
+            position_ids=positions_T[None],
+            use_cache=False,
+            logits_to_keep=logit_rows_R,
+        ).logits[0]
+    finally:
+        slot.step = None
     return logits_RV

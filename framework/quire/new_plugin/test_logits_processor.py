@@ -1,28 +1,28 @@
-"""`NewPlugin` bans what would repeat, only where a request asks for it."""
+"""`NewPlugin` keeps the contract of every logits processor, and bans what would repeat."""
 
-import numpy as np
 import pytest
 import torch
 
 from quire.engine.request import SamplingParams
 from quire.errors import UserError
-from quire.interfaces import SamplingRows
+from quire.interfaces import LogitsProcessor
 from quire.new_plugin.logits_processor import NewPlugin, NewPluginConfig
+from quire.testing import LogitsProcessorSuite, make_rows
 
 PROCESSOR = NewPlugin(config=NewPluginConfig())
 VOCABULARY = 10
 
 
+class TestContract(LogitsProcessorSuite):
+    wanted = (SamplingParams(extra={"new_plugin": 2}), SamplingParams(extra={"new_plugin": 3}))
+
+    def make(self) -> LogitsProcessor:
+        return NewPlugin(config=NewPluginConfig())
+
+
 def banned(history: list[int], size: int) -> set[int]:
     """Tokens that may not follow `history`."""
-    rows = SamplingRows(
-        params=(SamplingParams(extra={"new_plugin": size}),),
-        seeds=(0,),
-        positions=(len(history),),
-        num_prompt=(len(history),),
-        history=(np.array(history, dtype=np.int32),),
-        eos_token_ids=(),
-    )
+    rows = make_rows([SamplingParams(extra={"new_plugin": size})], histories=[history])
     logits_RV = torch.zeros(1, VOCABULARY)
     PROCESSOR.apply(logits_RV, rows)
     return set(torch.nonzero(logits_RV[0] == float("-inf"))[:, 0].tolist())
@@ -42,11 +42,6 @@ def test_generating_as_it_allows_never_repeats(size: int):
         tokens.append(allowed[0])
     grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
     assert len(set(grams)) == len(grams) > 10
-
-
-def test_only_rows_that_ask_are_touched():
-    assert not PROCESSOR.wants(SamplingParams())
-    assert PROCESSOR.wants(SamplingParams(extra={"new_plugin": 2}))
 
 
 @pytest.mark.parametrize("size", [1, 0, "two", 2.5])

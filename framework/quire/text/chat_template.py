@@ -32,9 +32,19 @@ class ChatTemplate:
     ) -> None:
         self._variables = dict(variables)
         self._source = source
-        environment = _environment(now)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _to_json
+
+        def strftime_now(pattern: str) -> str:
+            return now().strftime(pattern)
+
+        helpers = {"raise_exception": _raise_exception, "strftime_now": strftime_now}
         try:
-            self._templates = {name: environment.from_string(text) for name, text in templates.items()}
+            self._templates = {
+                name: environment.from_string(text, globals=helpers) for name, text in templates.items()
+            }
         except TemplateError as error:
             raise UserError(f"{source}: the chat template cannot be read: {error}") from error
 
@@ -83,21 +93,8 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment(now: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
-    """Jinja with what chat templates of the Hugging Face hub rely on."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
-    )
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def strftime_now(pattern: str) -> str:
-        return now().strftime(pattern)
-
-    environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
-    return environment
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)
 
 
 def _to_json(

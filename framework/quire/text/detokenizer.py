@@ -4,8 +4,8 @@ A token's text depends on its neighbours: characters are split over tokens, and 
 before the very first. So a window of the newest tokens is decoded anew each time; of its text, what was not
 handed out yet is new:
 
-    tokens   ... |<------- window ------->|
-    text of it   |<-- given -->|<- new ->|<- unsettled ->|     U+FFFD that the next token may complete
+    tokens   ... |<-------- window -------->|
+    text of it   |<- given ->|<- new ->|<-->|   U+FFFD that the next token may complete
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 _KEPT = 5
 """Tokens of context that a window starts again from: 5 bytes are more than a character has."""
 _WINDOW = 20
-_UNSETTLED = 3
-"""A character of UTF-8 has 4 bytes: so many may be there, each shown as U+FFFD, before the last comes."""
+_INCOMPLETE = 3
+"""Bytes, and so tokens, that may be there of a character of UTF-8 before its last byte comes."""
+_BROKEN = "\ufffd"
 
 
 class Detokenizer:
     """The pieces, joined, are the text that decoding all tokens at once gives.
 
-    Except where a decoder with byte fallback meets bytes that are no UTF-8 right behind a complete character
-    of bytes: decoded at once it shows that character as U+FFFD too, but then it is handed out already.
+    Except with byte fallback (Llama 2's decoder) next to bytes that are no UTF-8 and next to U+FFFD itself:
+    that decoder makes a whole run of bytes U+FFFD, characters included that are handed out already.
     """
 
     def __init__(self, *, tokenizer: Tokenizer, skip_special_tokens: bool) -> None:
@@ -35,7 +36,9 @@ class Detokenizer:
         self._skipped = tokenizer.special_token_ids if skip_special_tokens else frozenset[int]()
         self._window: list[int] = []
         self._text = ""
+        """Of the window."""
         self._given = 0
+        """Characters of it that were handed out."""
 
     def append(self, token_ids: Iterable[int]) -> str:
         """The text that these tokens settle."""
@@ -45,13 +48,17 @@ class Detokenizer:
         if not shown:
             return ""
         self._window += shown
-        self._text = self._tokenizer.decode(self._window, skip_special_tokens=False)
-        end = len(self._text)
-        while end > max(self._given, len(self._text) - _UNSETTLED) and self._text[end - 1] == "\ufffd":
-            end -= 1
-        piece = self._text[self._given : end]
-        self._given = max(self._given, end)
-        if len(self._window) > _WINDOW:
+        self._text = self._decode(self._window)
+        incomplete = self._incomplete()
+        settled = self._text
+        if incomplete:
+            # A decoder with byte fallback shows all bytes before it as broken too, for the time being.
+            settled = max(self._decode(self._window[:-incomplete]), settled.rstrip(_BROKEN), key=len)
+        elif settled.endswith(_BROKEN):
+            settled = settled[:-_INCOMPLETE]
+        piece = settled[self._given :]
+        self._given += len(piece)
+        if len(self._window) > _WINDOW and not incomplete:
             self._shrink()
         return piece
 
@@ -61,10 +68,21 @@ class Detokenizer:
         self._given = len(self._text)
         return piece
 
+    def _decode(self, token_ids: list[int]) -> str:
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)
+
+    def _incomplete(self) -> int:
+        """How many of the newest tokens may be the beginning of a character: those after a whole text."""
+        if self._text.endswith(_BROKEN):
+            for count in range(1, _INCOMPLETE + 1):
+                if not self._decode(self._window[:-count]).endswith(_BROKEN):
+                    return count
+        return 0
+
     def _shrink(self) -> None:
         """Forget tokens, where the rest reads the same without them; otherwise the next token's turn."""
         kept = self._window[-_KEPT:]
-        text = self._tokenizer.decode(kept, skip_special_tokens=False)
+        text = self._decode(kept)
         given = self._given - (len(self._text) - len(text))
         if given >= 0 and self._text.endswith(text):
             self._window, self._text, self._given = kept, text, given

@@ -138,7 +138,7 @@ def _by_name(template: Any) -> dict[str, str]:
         return {entry["name"]: entry["template"] for entry in template}
     except (KeyError, TypeError):
         raise UserError(
-            "tokenizer_config.json: chat_template: must be a template or a list of objects with name and template"
+            "tokenizer_config.json: chat_template must be a string, or a list of objects of name and template"
         ) from None
 
 

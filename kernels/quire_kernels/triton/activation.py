@@ -52,7 +52,7 @@ def act_mul_kernel(gate_up, out, size, stride_gate_up, stride_out, SILU: tl.cons
     else:
         # gelu_tanh(x) = x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3), and 1 + tanh(u) is
         # 2 * sigmoid(2u).
-        gate_I *= tl.sigmoid(_GELU_SCALE * (gate_I + 0.044715 * gate_I * gate_I * gate_I))
+        gate_I *= tl.sigmoid((gate_I + 0.044715 * gate_I * gate_I * gate_I) * _GELU_SCALE)
     tl.store(
         out + token * stride_out + column_I, (gate_I * up_I).to(out.dtype.element_ty), mask=column_I < size
     )

@@ -32,7 +32,7 @@ from quire_kernels.triton.variants import Variant, variants
 COMMITTED_TABLE = Path(__file__).with_name("resources.json")
 
 # Bytes of scratch memory a thread that a variant may use. In all of these the assembler stops at 80 or 168
-# registers, to keep three programs on a processor, and spills a few values that the inner loop does not touch.
+# registers, which keeps three programs on a processor, and spills two to six values.
 SCRATCH_ALLOWED = {
     ("sm_86", "unified-fp16-d128-g4-window-softcap-sinks-lse"): 24,
     ("sm_90", "unified-fp32-d80-g4"): 8,

@@ -29,8 +29,9 @@ class Reserve(enum.Enum):
     max_tokens = "max_tokens"
     """Its prompt and all the output that it declared."""
     fixed = "fixed"
-    """What it computes now and `reserve_tokens` more; it then grows in place while the next blocks are free,
-    and must otherwise be preempted to start anew in a larger piece."""
+    """Its tokens so far and `reserve_tokens` more. It then grows in place while the next blocks are free, and
+    must otherwise be preempted, to start anew in a larger piece: each time with twice the reserve, so that
+    two sequences that are in each other's way cannot go on like that forever."""
 
 
 @dataclass
@@ -38,13 +39,13 @@ class ContiguousConfig:
     """One piece of memory per sequence, reserved at admission."""
 
     reserve: Reserve = Reserve.max_tokens
-    """max_tokens: prompt and declared output; fixed: `reserve_tokens` more than is known."""
+    """max_tokens: prompt and declared output; fixed: tokens so far and `reserve_tokens` more."""
     reserve_tokens: int = 128
     """Tokens reserved ahead where `reserve` is fixed."""
 
     def __post_init__(self) -> None:
-        if self.reserve_tokens < 0:
-            raise UserError(f"allocator.reserve_tokens={self.reserve_tokens}: must be at least 0")
+        if self.reserve_tokens < 1:
+            raise UserError(f"allocator.reserve_tokens={self.reserve_tokens}: must be at least 1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +129,8 @@ class ContiguousAllocator(KVAllocator):
         """Tokens to reserve for a sequence that needs room for `num_tokens` now."""
         most = max(num_tokens, seq.num_prompt_tokens + seq.max_tokens)
         if self._config.reserve is Reserve.fixed:
-            return min(most, num_tokens + self._config.reserve_tokens)
+            reserve = self._config.reserve_tokens * 2**seq.num_preemptions
+            return min(most, max(num_tokens, seq.num_tokens) + reserve)
         return most
 
     def _reserve(self, length: int) -> Piece | None:

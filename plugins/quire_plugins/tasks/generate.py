@@ -165,8 +165,8 @@ class GenerateTask(Task):
             finally:
                 left = todo - files.written - files.failed
                 report = f"{files.written} results written to {output}"
-                report += f"; {files.failed} lines failed, see {files.errors_path}" if files.failed else ""
-                report += f"; {left} lines not done" if left else ""
+                report += f"; {files.failed} failed, see {files.errors_path}" if files.failed else ""
+                report += f"; {left} not done" if left else ""
                 report += ", the same command goes on from there" if left and self._config.output else ""
                 run.console.print(report, markup=False, soft_wrap=True)
 

@@ -130,11 +130,15 @@ def _logprobs(tokens: Iterable[TokenLogprobs], tokenizer: Tokenizer) -> list[dic
     return [
         {
             "token_id": token.token_id,
-            "token": tokenizer.decode((token.token_id,)),
+            "token": tokenizer.decode((token.token_id,), skip_special_tokens=False),
             "logprob": token.logprob,
             "rank": token.rank,
             "top": [
-                {"token_id": id, "token": tokenizer.decode((id,)), "logprob": logprob}
+                {
+                    "token_id": id,
+                    "token": tokenizer.decode((id,), skip_special_tokens=False),
+                    "logprob": logprob,
+                }
                 for id, logprob in token.top
             ],
         }

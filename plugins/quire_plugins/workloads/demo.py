@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import TYPE_CHECKING
 
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
 from quire.rng import derive_seed
 from quire_plugins.workloads.draws import poisson_arrivals, stream
+
+if TYPE_CHECKING:
+    from quire.text.known_answers import Task
 
 STORY_EVERY = 4
 """Of so many requests the first begins a story; the others are tasks."""
@@ -43,7 +47,7 @@ class DemoWorkload(Workload):
 
     def __init__(self, *, config: DemoConfig) -> None:
         self._config = config
-        self._answers: dict[str, str] = {}
+        self._tasks: dict[str, Task] = {}
 
     def __len__(self) -> int:
         return self._config.requests
@@ -63,7 +67,7 @@ class DemoWorkload(Workload):
             else:
                 task = next(tasks)
                 id, prompt = f"{task.kind}-{index}", task.prompt
-                self._answers[id] = task.answer
+                self._tasks[id] = task
             yield Request(
                 id=id,
                 prompt_token_ids=tuple(context.tokenizer.encode(prompt)),
@@ -72,8 +76,8 @@ class DemoWorkload(Workload):
             )
 
     def solved(self, request_id: str, text: str) -> bool | None:
-        answer = self._answers.get(request_id)
-        return None if answer is None else text.strip() == answer
+        task = self._tasks.get(request_id)
+        return None if task is None else task.solved_by(text)
 
 
 def _beginning(seed: int, index: int) -> str:

@@ -33,9 +33,10 @@ struct Partial {
     for (int r = 0; r < rows; ++r) most[r] = kMinusInfinity;
   }
 
+  // Of two neighbouring chunks a row sees a key in at least one: an item's rows are closer together than a
+  // chunk is long. One without any is cleared, and weighs nothing here.
   void absorb(const Partial& other, int rows, int head_dim) {
     for (int r = 0; r < rows; ++r) {
-      if (other.most[r] == kMinusInfinity) continue;  // no visible key: the total stays what it is
       float top = most[r] > other.most[r] ? most[r] : other.most[r];
       float ours = exp_of(most[r] - top), theirs = exp_of(other.most[r] - top);
       most[r] = top;

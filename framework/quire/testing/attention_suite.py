@@ -1,0 +1,113 @@
+"""What every attention backend must do, as tests that a backend's own tests inherit."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from quire.interfaces.attention import AttentionBackend
+from quire.testing.attention_problem import AttentionProblem, Geometry
+
+_TOLERANCES = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+class AttentionSuite(ABC):
+    """Inherit, and say how to make one:
+
+        class TestMine(AttentionSuite):
+            def make(self) -> AttentionBackend:
+                return Mine(config=MineConfig(), device=self.device)
+
+    Outputs are compared with dense attention in float64, in every element type and block size that the
+    backend declares; softcap and sinks are tried where it says that it has them.
+    """
+
+    device: str = "cpu"
+    """Where to run: "cpu" or "cuda"."""
+    head_dims: Sequence[int] = (64, 128)
+
+    @abstractmethod
+    def make(self) -> AttentionBackend:
+        """A backend for `self.device`."""
+
+    def test_lengths_around_block_boundaries(self) -> None:
+        backend = self.make()
+        for size in backend.block_sizes:
+            lengths = [1, 2, size - 1, size, size + 1, 2 * size + 1]
+            self._check(backend, Geometry(block_size=size), lengths, chunk=3 * size)
+
+    def test_every_element_type(self) -> None:
+        backend = self.make()
+        for dtype in sorted(backend.dtypes):
+            for head_dim in self.head_dims:
+                geometry = Geometry(block_size=backend.preferred_block_size, head_dim=head_dim)
+                self._check(backend, geometry, [5, 150, 70], chunk=100, dtype=dtype)
+
+    def test_every_ratio_of_heads(self) -> None:
+        backend = self.make()
+        for heads, kv_heads in ((1, 1), (4, 4), (4, 2), (8, 1), (9, 3), (14, 2)):
+            geometry = Geometry(block_size=backend.preferred_block_size, heads=heads, kv_heads=kv_heads)
+            self._check(backend, geometry, [3, 140], chunk=90)
+
+    def test_chunks_and_decodes_come_to_the_same(self) -> None:
+        backend = self.make()
+        for chunk in (1, 2, 7):
+            self._check(backend, Geometry(block_size=backend.block_sizes[0]), [40, 3, 17], chunk=chunk)
+
+    def test_windows(self) -> None:
+        """Groups with and without a window in one model; blocks that a window has passed hold poison."""
+        backend = self.make()
+        size = backend.block_sizes[0]
+        for window in (1, 2, size - 1, size, size + 1, 3 * size):
+            geometry = Geometry(block_size=size, windows=(None, window))
+            for chunk in (1, 3 * size):
+                self._check(backend, geometry, [4 * size + 3, 2 * size], chunk=chunk)
+
+    def test_softcap(self) -> None:
+        backend = self.make()
+        if backend.supports_softcap:
+            geometry = Geometry(block_size=backend.preferred_block_size, softcap=1.5, windows=(None, 20))
+            self._check(backend, geometry, [130, 9], chunk=70)
+
+    def test_sinks(self) -> None:
+        backend = self.make()
+        if backend.supports_sinks:
+            geometry = Geometry(block_size=backend.preferred_block_size, sinks=True, windows=(None, 20))
+            self._check(backend, geometry, [130, 9], chunk=70)
+
+    def test_random_problems(self) -> None:
+        backend = self.make()
+        for seed in range(25):
+            draw = random.Random(seed)
+            kv_heads = draw.choice((1, 2, 3))
+            geometry = Geometry(
+                heads=kv_heads * draw.choice((1, 2, 4)),
+                kv_heads=kv_heads,
+                head_dim=draw.choice(self.head_dims),
+                block_size=draw.choice(backend.block_sizes),
+                windows=(None, draw.randint(1, 60), draw.randint(60, 200)),
+                softcap=draw.choice((None, 2.0)) if backend.supports_softcap else None,
+                sinks=backend.supports_sinks and draw.random() < 0.5,
+            )
+            lengths = [draw.randint(1, 200) for _ in range(draw.randint(1, 4))]
+            dtype = draw.choice(sorted(backend.dtypes))
+            self._check(backend, geometry, lengths, chunk=draw.choice((30, 100, 200)), dtype=dtype, seed=seed)
+
+    def _check(
+        self,
+        backend: AttentionBackend,
+        geometry: Geometry,
+        lengths: Sequence[int],
+        *,
+        chunk: int,
+        dtype: str = "",
+        seed: int = 0,
+    ) -> None:
+        import torch
+
+        dtype = dtype or ("float32" if "float32" in backend.dtypes else min(backend.dtypes))
+        problem = AttentionProblem(
+            geometry, lengths, dtype=getattr(torch, dtype), device=self.device, seed=seed
+        )
+        problem.check(backend, chunk=chunk, tolerance=_TOLERANCES[dtype])

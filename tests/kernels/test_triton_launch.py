@@ -1,0 +1,200 @@
+"""What the Triton host functions ask the compiler for, decided without a GPU: nothing is launched here.
+
+A driver that does no more than name a device stands in for the GPU, and the tensors are on the meta device: a
+host function that read one, which on a GPU waits for it and cannot be captured in a CUDA graph, would fail.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+import triton
+from triton.backends.compiler import GPUTarget
+
+from quire_kernels import triton as kernels
+from quire_kernels.triton import launch
+from quire_kernels.triton.compile_all import load_kernel, specialize
+from quire_kernels.triton.launch import ARCHITECTURES
+from quire_kernels.triton.variants import variants
+
+FIRST_DEVICE = 1000  # numbers of their own, so that no kernel cache of a real device is touched
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class Compiler:
+    """Notes what it is asked to compile, and compares it with the variants compiled ahead of time."""
+
+    def __init__(self, architecture: launch.Architecture) -> None:
+        self.variants = {variant.name: variant for variant in variants(architecture)}
+        self.asked: list[dict] = []
+
+    def note(self, *, compile: dict, **_: object) -> bool:
+        self.asked.append(compile)
+        return True  # that is, don't compile
+
+    def check_asked_for(self, *names: str) -> None:
+        """Exactly these variants were asked for, in this order."""
+        assert len(self.asked) == len(names)
+        for compile, name in zip(self.asked, names, strict=True):
+            variant = self.variants[name]
+            parameters = load_kernel(variant).arg_names
+            expected = specialize(variant, parameters)
+            constants = {parameters[index]: value for (index,), value in compile["constants"].items()}
+            # An integer that is 1 becomes a constant; the variants leave all of them open.
+            ones = {key for key, value in constants.items() if value == 1 and key not in expected.constants}
+            signature = {key: "i32" if key in ones else type_ for key, type_ in compile["signature"].items()}
+            aligned = {parameters[index] for (index,), given in compile["configs"][0].items() if given}
+            assert signature == expected.signature
+            assert {key: value for key, value in constants.items() if key not in ones} == expected.constants
+            assert aligned >= set(expected.aligned) - ones
+            assert {
+                option: compile[option] for option in variant.launch.options()
+            } == variant.launch.options()
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def compiler(request, monkeypatch):
+    architecture = ARCHITECTURES[request.param]
+    device = FIRST_DEVICE + list(ARCHITECTURES).index(request.param)
+    target = GPUTarget(architecture.backend, architecture.arch, architecture.warp_size)
+    driver = SimpleNamespace(
+        get_current_device=lambda: device,
+        get_current_stream=lambda device: 0,
+        get_current_target=lambda: target,
+    )
+    compiler = Compiler(architecture)
+    monkeypatch.setattr(triton.runtime.driver, "_active", driver)
+    monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", compiler.note)
+    monkeypatch.setattr(launch, "architecture_of", lambda device: architecture)
+    return compiler
+
+
+def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def attend(
+    queries: list[int],
+    lengths: list[int],
+    *,
+    dtype: torch.dtype,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: bool = False,
+    lse: bool = False,
+) -> None:
+    """A planned call on tensors without data, with q a slice of a merged projection."""
+    tokens, sequences = sum(queries), len(queries)
+    merged = meta(tokens, heads + 2 * kv_heads, head_dim, dtype=dtype)
+    caches = [meta(64, kv_heads, 16, head_dim, dtype=dtype) for _ in range(2)]
+    kernels.paged_attention(
+        merged[:, :heads],
+        *caches,
+        meta(sequences, 40, dtype=torch.int32),
+        meta(sequences + 1, dtype=torch.int32),
+        meta(sequences, dtype=torch.int32),
+        meta(tokens, heads, head_dim, dtype=dtype),
+        scale=head_dim**-0.5,
+        window=window,
+        softcap=softcap,
+        sinks_H=meta(heads, dtype=torch.float32) if sinks else None,
+        lse_TH=meta(tokens, heads, dtype=torch.float32) if lse else None,
+        plan=kernels.plan_attention(
+            torch.tensor([0, *queries]).cumsum(0),
+            torch.tensor(lengths),
+            heads=heads,
+            kv_heads=kv_heads,
+            block_size=16,
+            window=window,
+        ),
+    )
+
+
+@pytest.mark.parametrize("head_dim", [64, 80, 96, 128, 256])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_step_with_a_prefill_takes_the_unified_kernel(compiler, dtype, head_dim):
+    attend([512, 1, 3], [600, 9, 4], dtype=TYPES[dtype], heads=8, kv_heads=2, head_dim=head_dim)
+    compiler.check_asked_for(f"unified-{dtype}-d{head_dim}-g4")
+
+
+def test_the_unified_kernel_gets_its_options(compiler):
+    options = {"window": 100, "softcap": 30.0, "sinks": True, "lse": True}
+    attend([512], [512], dtype=torch.float16, heads=8, kv_heads=2, head_dim=128, **options)
+    compiler.check_asked_for("unified-fp16-d128-g4-window-softcap-sinks-lse")
+
+
+def test_decoding_a_few_long_sequences_shares_their_keys_and_merges(compiler):
+    attend([1, 1], [600, 30_000], dtype=torch.bfloat16, heads=8, kv_heads=2, head_dim=128)
+    compiler.check_asked_for("split-bf16-d128-g4", "merge-bf16-d128")
+
+
+def test_decoding_within_a_window_shares_no_keys(compiler):
+    attend([1], [30_000], dtype=torch.float16, heads=16, kv_heads=2, head_dim=64, window=128, sinks=True)
+    compiler.check_asked_for("split-fp16-d64-g8-window-sinks")
+
+
+def test_drafts_count_as_decoding(compiler):
+    attend([4, 1], [30_000, 8], dtype=torch.bfloat16, heads=16, kv_heads=2, head_dim=128)
+    compiler.check_asked_for("split-bf16-d128-g8-q4", "merge-bf16-d128")
+
+
+def test_nothing_to_compute_launches_nothing(compiler):
+    attend([0, 0], [5, 7], dtype=torch.bfloat16, heads=2, kv_heads=2, head_dim=64)
+    attend([], [], dtype=torch.bfloat16, heads=2, kv_heads=2, head_dim=64)
+    kernels.act_mul(meta(0, 8, dtype=torch.float32), meta(0, 4, dtype=torch.float32), activation="silu")
+    compiler.check_asked_for()
+
+
+def test_elementwise_kernels(compiler):
+    bf16, fp32 = torch.bfloat16, torch.float32
+    qkv = meta(3, 32 + 2 * 8, 128, dtype=bf16)
+    q_THD, k_TKD, v_TKD = qkv.split([32, 8, 8], dim=1)
+    k_cache, v_cache = (meta(64, 8, 16, 128, dtype=bf16) for _ in range(2))
+    kernels.rms_norm(q_THD, meta(128, dtype=bf16), q_THD, eps=1e-6, unit_offset=True)
+    kernels.rotary(q_THD, k_TKD, meta(3, dtype=torch.int64), meta(4096, 128, dtype=fp32))
+    kernels.store_kv(k_TKD, v_TKD, k_cache, v_cache, meta(3, dtype=torch.int64))
+    x, residual, out = (meta(3, 4096, dtype=bf16) for _ in range(3))
+    kernels.rms_norm(x, meta(4096, dtype=bf16), out, eps=1e-6, residual_TE=residual)
+    kernels.act_mul(meta(3, 2 * 4096, dtype=bf16), out, activation="silu")
+    compiler.check_asked_for(
+        "norm-bf16-e128", "rotary-bf16-r128", "store-bf16-d128", "norm-bf16-e4096", "act-bf16-silu"
+    )
+
+
+def test_a_plan_is_for_its_own_step_and_geometry(compiler):
+    plan = kernels.plan_attention(torch.tensor([0, 1]), torch.tensor([9]), heads=4, kv_heads=2, block_size=16)
+    assert (plan.sequences, plan.max_query_len, plan.max_seq_len) == (1, 1, 9)
+    cache = meta(4, 2, 16, 32, dtype=torch.float32)
+    integers = [meta(*shape, dtype=torch.int32) for shape in ((1, 3), (2,), (1,))]
+    q_THD = meta(1, 4, 32, dtype=torch.float32)
+    with pytest.raises(ValueError, match="plan was made for window None, but this call has 8"):
+        kernels.paged_attention(q_THD, cache, cache, *integers, q_THD, scale=1.0, window=8, plan=plan)
+    q_THD = meta(1, 6, 32, dtype=torch.float32)
+    with pytest.raises(ValueError, match="plan was made for heads 4, but this call has 6"):
+        kernels.paged_attention(q_THD, cache, cache, *integers, q_THD, scale=1.0, plan=plan)
+
+
+def test_shares_fill_the_gpu_and_no_more():
+    h100 = ARCHITECTURES["sm_90"]
+    step = {"kv_heads": 8, "max_query_len": 1, "window": None}
+    assert launch.attention_shares(h100, sequences=1, max_seq_len=100_000, **step) == 2 * 132 // 8
+    assert launch.attention_shares(h100, sequences=1, max_seq_len=1024, **step) == 4
+    assert launch.attention_shares(h100, sequences=64, max_seq_len=100_000, **step) == 1
+    assert launch.attention_shares(h100, sequences=1, max_seq_len=0, **step) == 1
+
+
+def test_importing_the_kernels_imports_no_torch_and_importing_quire_kernels_no_triton():
+    """Read by a fresh interpreter; the compile workers start fast because of the former."""
+    for module, absent in (("quire_kernels.triton", "torch"), ("quire_kernels", "triton")):
+        code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0, (module, absent)

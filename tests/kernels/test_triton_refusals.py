@@ -1,0 +1,114 @@
+"""The Triton host functions answer a mistake with one line that names it, before anything reaches a GPU."""
+
+import importlib.util
+from functools import partial
+
+import pytest
+import torch
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+from quire_kernels import triton as kernels
+from quire_kernels.triton import launch
+
+meta = partial(torch.empty, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"heads": 7, "kv_heads": 2}, "heads 7 is not a multiple of kv_heads 2"),
+        ({"heads": 256, "kv_heads": 1}, "heads / kv_heads is 256; supported: up to 128"),
+        ({"heads": 2, "kv_heads": 1, "window": 0}, "window 0 is not positive; allowed: None or at least 1"),
+    ],
+)
+def test_plan_attention(geometry, message):
+    with pytest.raises(ValueError, match=message):
+        kernels.plan_attention(torch.tensor([0, 1]), torch.tensor([9]), block_size=16, **geometry)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"q_THD": meta(3, 4, 320)}, "head_dim 320 is too large; supported: up to 256"),
+        ({"q_THD": meta(3, 4, 32).double()}, "q_THD has dtype torch.float64; supported: float32"),
+        ({"q_THD": meta(3, 4, 32).half()}, "k_cache has dtype torch.float32; supported here: torch.float16"),
+        (
+            {"q_THD": meta(3, 32, 4).mT},
+            r"q_THD has strides \(128, 1, 4\); the last dimension must be contiguous",
+        ),
+        ({"k_cache": meta(4, 2, 16, 64)}, r"k_cache has shape \(4, 2, 16, 64\); expected \(4, 2, 16, 32\)"),
+        ({"v_cache": meta(4, 2, 32, 32)}, r"v_cache has shape \(4, 2, 32, 32\); expected \(4, 2, 16, 32\)"),
+        (
+            {"v_cache": meta(4, 16, 2, 32).transpose(1, 2)},
+            r"v_cache has strides \(1024, 32, 64, 1\); expected",
+        ),
+        ({"out_THD": meta(3, 4, 16)}, r"out_THD has shape \(3, 4, 16\); expected \(3, 4, 32\)"),
+        ({"tables_SM": meta(2, 3).long()}, "tables_SM has dtype torch.int64; supported here: torch.int32"),
+        ({"query_starts_S1": meta(2).int()}, r"query_starts_S1 has shape \(2,\); expected \(3,\)"),
+        ({"softcap": 0.0}, "softcap 0.0 is not positive; allowed: None or more than 0"),
+        ({"sinks_H": meta(4).bfloat16()}, "sinks_H has dtype torch.bfloat16; supported here: torch.float32"),
+        ({"lse_TH": meta(4, 3)}, r"lse_TH has shape \(4, 3\); expected \(3, 4\)"),
+    ],
+)
+def test_paged_attention(change, message):
+    arguments = {
+        "q_THD": meta(3, 4, 32),
+        "k_cache": meta(4, 2, 16, 32),
+        "v_cache": meta(4, 2, 16, 32),
+        "tables_SM": meta(2, 3).int(),
+        "query_starts_S1": meta(3).int(),
+        "seq_lens_S": meta(2).int(),
+        "out_THD": meta(3, 4, 32),
+        "scale": 1.0,
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.paged_attention(**{**arguments, **change})
+
+
+def test_rms_norm():
+    norm = partial(kernels.rms_norm, eps=1e-6)
+    x = meta(2, 8)
+    with pytest.raises(ValueError, match=r"weight_E has shape \(9,\); expected \(8,\)"):
+        norm(x, meta(9), x)
+    with pytest.raises(ValueError, match="weight_E has dtype torch.float16; supported here: torch.float32"):
+        norm(x, meta(8).half(), x)
+    with pytest.raises(ValueError, match="x_TE has dtype torch.int32; supported: float32, float16, bfloat16"):
+        norm(x.int(), meta(8), x)
+    with pytest.raises(ValueError, match=r"x_TE has shape \(8,\); supported: two or three dimensions"):
+        norm(x[0], meta(8), x[0])
+    with pytest.raises(ValueError, match="x_TE has rows of 20000 elements; supported: up to 16384"):
+        norm(meta(1, 20_000), meta(20_000), meta(1, 20_000))
+
+
+def test_act_mul():
+    with pytest.raises(ValueError, match="activation 'relu' is unknown; allowed: 'silu', 'gelu_tanh'"):
+        kernels.act_mul(meta(2, 8), meta(2, 4), activation="relu")
+    with pytest.raises(ValueError, match=r"gate_up_T2I has shape \(2, 8\); expected \(2, 16\)"):
+        kernels.act_mul(meta(2, 8), meta(2, 8), activation="silu")
+
+
+def test_rotary():
+    heads, positions = meta(2, 3, 8), meta(2).long()
+    with pytest.raises(ValueError, match="cos_sin_PR rotates 3 dimensions; allowed: an even number up to"):
+        kernels.rotary(heads, heads, positions, meta(9, 3))
+    with pytest.raises(ValueError, match="cos_sin_PR rotates 16 dimensions; allowed: .* up to head_dim 8"):
+        kernels.rotary(heads, heads, positions, meta(9, 16))
+    with pytest.raises(ValueError, match="positions_T has dtype torch.int32; supported here: torch.int64"):
+        kernels.rotary(heads, heads, positions.int(), meta(9, 8))
+
+
+def test_store_kv():
+    heads, cache, slots = meta(2, 3, 8), meta(4, 3, 16, 8), meta(2).long()
+    with pytest.raises(ValueError, match="slots_T has dtype torch.int32; supported here: torch.int64"):
+        kernels.store_kv(heads, heads, cache, cache, slots.int())
+    with pytest.raises(ValueError, match="v_TKD has dtype torch.float16; supported here: torch.float32"):
+        kernels.store_kv(heads, heads.half(), cache, cache, slots)
+
+
+def test_devices_without_kernels():
+    with pytest.raises(ValueError, match=r"device 'cpu' cannot run Triton kernels; supported: cuda"):
+        launch.architecture_of(torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"device 'meta' cannot run these kernels; supported: cuda"):
+        launch.architecture_of(torch.device("meta"))
