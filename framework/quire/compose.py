@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from quire.complaints import explain
 from quire.config import RunConfig, run_config_type
@@ -20,8 +21,8 @@ from quire.help import help_template
 from quire.registry import Registry, load_registry, near_miss
 
 CONFIG_NAME = "config"
-COMPLAINTS = (HydraException, OmegaConfBaseException, ValueError)
-"""What Hydra raises for a mistake of the user's."""
+COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError)
+"""What Hydra raises for a mistake of the user's: in an override, in a file of theirs, in where results go."""
 
 
 def hydra_version() -> dict[str, str]:

@@ -1,3 +1,6 @@
+from collections import deque
+from typing import ClassVar
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,6 +75,27 @@ def test_a_hit_is_the_longest_computed_prefix_in_whole_blocks(prompts: list[list
         assert compute(allocator, seq, len(prompt), chunk=3)
         allocator.free(seq)
         published |= {tuple(prompt[:n]) for n in range(2, len(prompt) + 1, 2)}
+
+
+@given(
+    served=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12), min_size=1, max_size=12),
+    windows=st.sampled_from([(None,), (3,), (None, 3), (2, 7)]),
+    log_length=st.sampled_from([1, 3, 100]),
+)
+@settings(max_examples=150, derandomize=True, database=None, deadline=None)
+def test_what_a_search_remembers_is_what_it_would_find(
+    served: list[list[int]], windows: tuple[int | None, ...], log_length: int
+) -> None:
+    blocks = (9,) * len(windows)
+    allocator = paged(make_layout(*blocks, block_size=2, windows=windows))
+    log = allocator._index._log
+    log._recent = deque(maxlen=log_length)
+    waiting = [make_sequence(prompt, order=100 + i).view for i, prompt in enumerate(served)]
+    for order, prompt in enumerate(served):
+        serve(allocator, prompt, order)
+        for i, seq in enumerate(waiting):
+            fresh = make_sequence(seq.token_ids, order=1000 * (order + 1) + i).view
+            assert allocator.match(seq) == allocator.match(fresh)
 
 
 def test_a_prefix_is_found_while_its_first_owner_still_runs() -> None:
@@ -359,3 +383,19 @@ def test_a_child_publishes_what_its_parent_did_not_live_to_publish() -> None:
     assert hit_tokens(allocator, list(range(9))) == 0, "nobody has said that it is computed"
     assert compute(allocator, child, 9)
     assert hit_tokens(allocator, list(range(9))) == 8
+
+
+def test_an_eviction_policy_learns_depth_hits_and_order_of_use() -> None:
+    class Watching(Lru):
+        seen: ClassVar[list[tuple[int, int, int]]] = []
+
+        def add(self, block: CachedBlock) -> None:
+            super().add(block)
+            self.seen.append((block.depth, block.hits, block.last_use))
+
+    eviction = Watching(config=LruConfig())
+    allocator = PagedAllocator(config=PagedConfig(), layout=make_layout(8), eviction=eviction)
+    serve(allocator, list(range(8)), 0)
+    serve(allocator, list(range(6)), 1)
+    assert [(depth, hits) for depth, hits, _ in eviction.seen] == [(1, 0), (0, 0), (0, 1)]
+    assert [use for _, _, use in eviction.seen] == [1, 2, 3]

@@ -35,7 +35,7 @@ def _cases():
             yield pytest.param(architecture, variant, id=f"{target}-{variant.name}", marks=marks)
 
 
-@pytest.mark.parametrize(("architecture", "variant"), _cases())
+@pytest.mark.parametrize(("architecture", "variant"), list(_cases()))
 def test_variant_compiles_and_fits(architecture, variant):
     resources = compile_in_process(variant, architecture)
     assert resources.problems(architecture, variant.name) == []

@@ -7,11 +7,22 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+
+def release(distribution: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version(distribution).split(".")[:2])
+
+
+if release("triton") < (3, 7) and release("numpy") >= (2, 4):
+    pytest.skip("the interpreter of Triton 3.6 does not work with numpy 2.4", allow_module_level=True)
+
 HERE = Path(__file__).parent
 
 

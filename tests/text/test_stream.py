@@ -6,13 +6,13 @@ import random
 
 import pytest
 import toy_tokenizers
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from quire.text.tokenizer import Tokenizer
 
 BYTE_LEVEL = ("byte_level", "llama3")
-CHARACTERS = "ab \n\tdogthe.ßé東京日本😀👩\u200d🐻\u0301"
+CHARACTERS = "ab \n\tdogthe.ßé東京日本😀👩\u200d🐻\u0301\ufffd"
 
 
 @pytest.fixture(scope="session")
@@ -58,11 +58,12 @@ def test_any_tokens_of_a_byte_level_tokenizer_give_the_text_of_decoding_at_once(
 
 @settings(deadline=None, max_examples=200)
 @given(
-    text=st.text(alphabet=CHARACTERS, max_size=80) | st.text(max_size=80).filter(lambda t: "\ufffd" not in t),
+    text=st.text(alphabet=CHARACTERS, max_size=80) | st.text(max_size=80),
     kind=st.sampled_from(sorted(toy_tokenizers.KINDS)),
     seed=st.integers(0, 99),
 )
 def test_any_text_comes_through_every_kind_of_tokenizer(tokenizers, text, kind, seed):
+    assume(kind != "llama2" or "\ufffd" not in text)  # the documented exception
     tokenizer = tokenizers[kind]
     token_ids = tokenizer.encode(text)
     stream = tokenizer.stream()
@@ -129,6 +130,16 @@ def test_bytes_that_are_no_text_do_not_hold_the_stream_back(tokenizers):
     emitted = [stream.append(broken) for _ in range(100)]
     assert "".join(emitted) == "\ufffd" * 97
     assert stream.flush() == "\ufffd" * 3
+
+
+@pytest.mark.parametrize("kind", sorted(toy_tokenizers.KINDS))
+def test_the_window_never_cuts_a_character_wherever_it_ends(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    for length in range(30):
+        token_ids = tokenizer.encode("do " * length + "東京の天気は😀晴れ the")
+        stream = tokenizer.stream()
+        text = "".join(stream.append([token]) for token in token_ids) + stream.flush()
+        assert text == tokenizer.decode(token_ids)
 
 
 def test_special_tokens_between_words_take_no_space_away(tokenizers):

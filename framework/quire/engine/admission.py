@@ -32,11 +32,13 @@ class Admission:
         kv_tokens: int,
         vocab_size: int,
         processors: Iterable[LogitsProcessor],
+        has_text: bool,
     ) -> None:
         self._model_tokens = model_tokens
         self._kv_tokens = kv_tokens
         self._vocab_size = vocab_size
         self._processors = tuple(processors)
+        self._has_text = has_text
 
     @property
     def max_tokens(self) -> int:
@@ -47,10 +49,15 @@ class Admission:
         """Output tokens at most, as far as the request says and memory allows.
 
         Raises RequestRefused where the prompt, or prompt and output, can never fit, or a token id or a
-        sampling parameter is not possible with this model.
+        sampling parameter is not possible with this model or without its tokenizer.
         """
         prompt = len(request.prompt_token_ids)
         self._check_tokens(request)
+        if request.sampling.stop and not self._has_text:
+            raise RequestRefused(
+                f"request {request.id!r}: stop={request.sampling.stop!r}: this engine has no tokenizer, "
+                "so no text; stop_token_ids ends outputs by token"
+            )
         for processor in self._processors:
             if processor.wants(request.sampling):
                 try:

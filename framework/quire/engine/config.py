@@ -44,7 +44,7 @@ def parse_bytes(text: str, *, field: str) -> int:
     unit = text.strip()[len(digits) :].strip().lower()
     try:
         value = int(float(digits) * _UNITS[unit])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise UserError(f"{field}={text!r}: must be bytes such as 1000000, 512MiB or 2GiB") from None
     if value <= 0:
         raise UserError(f"{field}={text!r}: must be more than 0 bytes")

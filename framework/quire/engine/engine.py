@@ -95,17 +95,23 @@ class Engine:
             kv_tokens=longest_sequence(allocator, info.max_tokens),
             vocab_size=info.vocab_size,
             processors=processors,
+            has_text=tokenizer is not None,
         )
         self._waiting = SequenceQueue()
         self._running = SequenceQueue()
+        self._queues = QueueView(
+            waiting=WaitingView(self._waiting), running=RunningView([]), now=self.clock.now()
+        )
         self._living: dict[str, list[Sequence]] = {}
+        self._names: set[str] = set()
+        """Ids of the sequences of living requests, those still to be forked included."""
         self._flights: deque[Flight] = deque()
         self._outputs: list[SequenceOutput] = []
         self._records: list[StepRecord] = []
         self._next_order = 0
         self._next_step = 0
         self._unreported_preemptions = 0
-        allocator.bind(self._view())
+        allocator.bind(self._queues)
 
     @property
     def max_model_tokens(self) -> int:
@@ -134,10 +140,17 @@ class Engine:
         """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
         if request.id in self._living:
             raise RequestRefused(f"request {request.id!r}: a request of that id is being served")
+        names = _names(request)
+        if taken := self._names & names:
+            raise RequestRefused(
+                f"request {request.id!r}: {min(taken)!r} names a sample of another request that is being "
+                "served"
+            )
         declared = self._admission.declared_tokens(request)
         sequence = self._make(request, 0, self._next_order, declared)
         self._next_order += request.sampling.n
         self._living[request.id] = [sequence]
+        self._names |= names
         self._waiting.add(sequence)
         self._scheduler.on_arrival(sequence.view)
 
@@ -150,9 +163,9 @@ class Engine:
 
     def step(self) -> list[SequenceOutput]:
         """Schedule and submit one step, commit the oldest one that is due, and return what is new."""
-        submitted = self._schedule()
+        submitted = len(self._flights) < self._depth and self._schedule()
         if self._flights and (not submitted or len(self._flights) >= self._depth):
-            self._commit(self._flights.popleft())
+            self._commit()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -167,15 +180,11 @@ class Engine:
 
     # -- schedule ------------------------------------------------------------------------------------------
 
-    def _view(self) -> QueueView:
-        running = [s for s in self._running if not s.will_reach_limit]
-        return QueueView(
-            waiting=WaitingView(self._waiting), running=RunningView(running), now=self.clock.now()
-        )
-
     def _schedule(self) -> bool:
         """Fill, seal and submit a step; False if there was nothing to submit."""
-        queues = self._view()
+        queues = self._queues
+        running = [s for s in self._running if not s.will_reach_limit]
+        queues._refresh(running=RunningView(running), now=self.clock.now())  # pyright: ignore[reportPrivateUsage]
         if not queues.waiting and not queues.running:
             return False
         step = StepBuilder(
@@ -257,13 +266,19 @@ class Engine:
 
     # -- commit --------------------------------------------------------------------------------------------
 
-    def _commit(self, flight: Flight) -> None:
-        """Wait for a step and carry out what it brought."""
+    def _commit(self) -> None:
+        """Wait for the oldest step under way and carry out what it brought.
+
+        An interrupt while waiting loses nothing: the step is still under way.
+        """
+        flight = self._flights[0]
         try:
             result = self._executor.collect()
         except Exception as error:  # whatever broke the step breaks its sequences, and no others
+            self._flights.popleft()
             self._fail(flight, f"step {flight.plan.index} failed: {type(error).__name__}: {error}")
             return
+        self._flights.popleft()
         assert result.index == flight.plan.index, "results come in the order of the plans"
         now = self.clock.now()
         for entry, epoch, row, outcome in zip(
@@ -379,6 +394,7 @@ class Engine:
         siblings.remove(sequence)
         if not siblings:
             del self._living[sequence.request.id]
+            self._names -= _names(sequence.request)
         self._scheduler.on_finish(sequence.view)
 
     def _make(self, request: Request, index: int, order: int, declared: int) -> Sequence:
@@ -387,7 +403,7 @@ class Engine:
         if self.tokenizer is not None:
             text = self.tokenizer.stream(stop=request.sampling.stop, min_tokens=request.sampling.min_tokens)
         return Sequence(
-            id=request.id if request.sampling.n == 1 else f"{request.id}/{index}",
+            id=_name(request, index),
             request=request,
             order=order,
             arrival_time=arrival,
@@ -404,3 +420,12 @@ class Engine:
                 num_prompt_tokens=len(request.prompt_token_ids),
             ),
         )
+
+
+def _name(request: Request, index: int) -> str:
+    """The id of a sample's sequence."""
+    return request.id if request.sampling.n == 1 else f"{request.id}/{index}"
+
+
+def _names(request: Request) -> set[str]:
+    return {_name(request, index) for index in range(request.sampling.n)}

@@ -73,10 +73,15 @@ class RunningView:
 
 
 class QueueView:
-    """Both queues as a policy sees them in one call of `schedule`."""
+    """Both queues as a policy sees them: as of the latest call of `schedule`, and what that has preempted."""
 
     def __init__(self, *, waiting: WaitingView, running: RunningView, now: float) -> None:
         self._waiting = waiting
+        self._running = running
+        self._now = now
+
+    def _refresh(self, *, running: RunningView, now: float) -> None:
+        """Another call of `schedule` begins."""
         self._running = running
         self._now = now
 

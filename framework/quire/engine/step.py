@@ -101,7 +101,7 @@ class StepBuilder:
 
     def cached_tokens(self, seq: SequenceView) -> int:
         """Tokens of a waiting sequence that the prefix cache would spare. Changes nothing."""
-        return self._hit(seq).num_tokens if seq.shares_prefixes else 0
+        return self._allocator.match(seq).num_tokens if seq.shares_prefixes else 0
 
     def add(self, seq: SequenceView, tokens: int | None = None) -> Grant:
         """Let `seq` compute up to `tokens` tokens (None: all that remain), as the budgets allow.
@@ -119,7 +119,7 @@ class StepBuilder:
             return _NO_SEQUENCES
         if self._tokens_left <= 0:
             return _NO_TOKENS
-        hit = self._hit(seq) if waiting and seq.shares_prefixes else None
+        hit = self._allocator.match(seq) if waiting and seq.shares_prefixes else None
         start = hit.num_tokens if hit is not None else sequence.num_computed
         remaining = seq.num_tokens - start
         count = min(remaining if tokens is None else tokens, remaining, self._tokens_left)
@@ -142,9 +142,6 @@ class StepBuilder:
     def reject(self, seq: SequenceView, why: str) -> None:
         """End `seq` with an error that says why."""
         self._rejected.append((self._exclude(seq), why))
-
-    def _hit(self, seq: SequenceView) -> PrefixHit:
-        return self._allocator.match(seq)
 
     def _exclude(self, seq: SequenceView) -> Sequence:
         assert seq.id not in self._excluded, f"{seq.id} was preempted or rejected in this step already"

@@ -14,7 +14,8 @@ from quire.run import Run
 
 def run_with(config: NewPluginConfig, directory: Path) -> None:
     registry = load_registry()
-    composed = compose(["attention=sdpa", "ops=torch", "device=cpu", "engine.kv_bytes=64MiB"], registry)
+    overrides = ["attention=sdpa", "ops=torch", "device=cpu", "engine.kv_bytes=64MiB", "engine.threads=1"]
+    composed = compose(overrides, registry)
     NewPlugin(config=config).run(Run(config=composed, registry=registry, directory=directory))
 
 

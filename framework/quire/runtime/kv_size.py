@@ -41,7 +41,13 @@ def plan_layout(
             f"engine.kv_bytes={kv_bytes}: too little for 2 blocks of {block_size} tokens in each KV group; "
             f"at least {2 * sum(block_bytes)} bytes are needed"
         )
-    return KVLayout(groups=groups, block_size=block_size, num_blocks=tuple(num_blocks), max_tokens=max_tokens)
+    return KVLayout(
+        groups=groups,
+        block_size=block_size,
+        num_blocks=tuple(num_blocks),
+        max_tokens=max_tokens,
+        max_step_tokens=max_step_tokens,
+    )
 
 
 def _most_blocks(
@@ -50,8 +56,8 @@ def _most_blocks(
     def blocks(tokens: int) -> int:
         return -(-tokens // block_size)
 
-    if group.window is None or group.window >= max_tokens:
-        return max(2, max_sequences * blocks(max_tokens))
-    # A window that starts inside a block needs one block more; the tokens of a step are held on top.
-    most = max_sequences * (blocks(group.window) + 2) + blocks(max_step_tokens)
-    return min(most, max_sequences * blocks(max_tokens))
+    most = max_sequences * blocks(max_tokens)
+    if group.window is not None:
+        # A window that starts inside a block needs one block more; the tokens of a step are held on top.
+        most = min(most, max_sequences * (blocks(group.window) + 2) + blocks(max_step_tokens))
+    return max(2, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -32,5 +33,25 @@ def available_bytes() -> int:
             available = int(line.split()[1]) * 1024
     limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
     if limit is not None and limit != "max" and used is not None:
-        available = min(available, int(limit) - int(used))
+        # Files that were read, a checkpoint's above all, count as used until someone needs the room.
+        files = [
+            line.split()[1]
+            for line in (_read(_CGROUP / "memory.stat") or "").splitlines()
+            if line.startswith("inactive_file ")
+        ]
+        available = min(available, int(limit) - int(used) + sum(map(int, files)))
     return max(available, 0)
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc's allocator to keep large blocks that were freed, in one arena for all threads.
+
+    By default it gives them back to the system at once, and each step pays page faults for its activations
+    again: a matrix product of 512 rows takes three times as long. Other C libraries are left as they are.
+    """
+    mmap_threshold, trim_threshold, arena_max = -3, -1, -8  # malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(arena_max, 1)

@@ -141,14 +141,15 @@ class Runner:
     def _sample(self, rows: list[Row], logits_RV: torch.Tensor) -> list[RowResult]:
         """Draw the next token of each row from its logits."""
         sampling_rows = self._sampling_rows(rows)
-        finite_R = torch.isfinite(logits_RV.amax(dim=-1)).tolist()
-        for r, finite in enumerate(finite_R):
-            if not finite:
-                logits_RV[r] = 0.0
+        failures = self._blank(
+            ~torch.isfinite(logits_RV.amax(dim=-1)), logits_RV, "the logits are not finite"
+        )
         tops = [params.logprobs for params in sampling_rows.params]
         raw_RV = logits_RV.clone() if any(top is not None for top in tops) else None
-        for processor in self._processors:
-            self._process(processor, logits_RV, sampling_rows)
+        processed = [self._process(processor, logits_RV, sampling_rows) for processor in self._processors]
+        if any(processed):
+            barred_R = logits_RV.amax(dim=-1) == float("-inf")
+            failures |= self._blank(barred_R, logits_RV, "its parameters bar every token")
         tokens = self._sampler.sample(logits_RV, sampling_rows).tolist()
         logprobs: list[TokenLogprobs | None] = [None] * len(rows)
         if raw_RV is not None:
@@ -156,16 +157,23 @@ class Runner:
         for row, token in zip(rows, tokens, strict=True):
             self._slots.tokens[row.slot, row.start + row.count] = token
         return [
-            RowResult(token_id=token, logprobs=logprob)
-            if finite
-            else RowResult(
-                error=f"{row.sequence_id}: the logits at position {row.start + row.count} are not finite"
-            )
-            for row, token, logprob, finite in zip(rows, tokens, logprobs, finite_R, strict=True)
+            RowResult(error=f"{row.sequence_id}: at position {row.start + row.count} {failures[r]}")
+            if r in failures
+            else RowResult(token_id=token, logprobs=logprob)
+            for r, (row, token, logprob) in enumerate(zip(rows, tokens, logprobs, strict=True))
         ]
 
     @staticmethod
-    def _process(processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows) -> None:
+    def _blank(failed_R: torch.Tensor, logits_RV: torch.Tensor, why: str) -> dict[int, str]:
+        """Make rows that failed harmless to those who come after; returns why, by row."""
+        failed = failed_R.nonzero()[:, 0].tolist()
+        if failed:
+            logits_RV[failed] = 0.0
+        return dict.fromkeys(failed, why)
+
+    @staticmethod
+    def _process(processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows) -> bool:
+        """Apply it to the rows that want it; whether there were any."""
         chosen = [r for r, params in enumerate(rows.params) if processor.wants(params)]
         if len(chosen) == len(rows.params):
             processor.apply(logits_RV, rows)
@@ -173,6 +181,7 @@ class Runner:
             part = logits_RV[chosen]
             processor.apply(part, rows.select(chosen))
             logits_RV[chosen] = part
+        return bool(chosen)
 
     def _sampling_rows(self, rows: list[Row]) -> SamplingRows:
         states = [self._slots.state(row.slot) for row in rows]

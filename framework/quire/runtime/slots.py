@@ -30,7 +30,9 @@ class Slots:
     """
 
     def __init__(self, *, max_sequences: int, max_tokens: int, table_widths: tuple[int, ...]) -> None:
-        self.tokens = np.empty((max_sequences, max_tokens + 1), dtype=np.int32)
+        # Zeros: after a step that failed, a row of the next one may read a token that was never written, and
+        # must not break that step too with an id outside the vocabulary.
+        self.tokens = np.zeros((max_sequences, max_tokens + 1), dtype=np.int32)
         self.tables = tuple(np.zeros((max_sequences, width), dtype=np.int32) for width in table_widths)
         self._states: list[SlotState | None] = [None] * max_sequences
 

@@ -169,15 +169,15 @@ class AllocatorMachine(RuleBasedStateMachine):
         living = self._pick(self._living, which)
         for other in [other for other in self._running if other is not living]:
             self._preempt(other)
+        restarts = 0
         while not living.sequence.will_reach_limit:
             if not self._step(living, chunk, sampled):
-                assert living.running, (
-                    f"{living.view} cannot start, alone in memory: {self._allocator.stats()}"
-                )
+                assert living.running, f"{living.view} cannot start, alone: {self._allocator.stats()}"
+                restarts += 1
+                assert restarts < 20, f"{living.view} never comes to its end, alone in memory"
                 self._preempt(living)
-                assert self._step(living, len(living.truth), sampled), (
-                    f"{living.view} cannot start anew, alone"
-                )
+                anew = self._step(living, len(living.truth), sampled)
+                assert anew, f"{living.view} cannot start anew, alone: {self._allocator.stats()}"
             self._collect(living)
         self._finish(living)
 

@@ -42,7 +42,9 @@ class SamplerSuite(ABC):
         tokens = self._sample(logits_RV, make_rows(params))
         best = logits_RV.argmax(dim=-1).tolist()
         greedy = [r for r in range(32) if r % 3]
-        assert [tokens[r] for r in greedy] == [best[r] for r in greedy]
+        assert [tokens[r] for r in greedy] == [best[r] for r in greedy], (
+            "temperature 0 takes the largest logit"
+        )
 
     def test_a_row_depends_on_nothing_beside_it(self) -> None:
         """The same row gets the same token alone, in any order, and in any company."""
@@ -52,7 +54,8 @@ class SamplerSuite(ABC):
         for r in range(24):
             assert self._sample(logits_RV[r : r + 1], rows.select([r])) == [together[r]], f"row {r} alone"
         backwards = list(range(23, -1, -1))
-        assert self._sample(logits_RV[backwards], rows.select(backwards)) == together[::-1]
+        reverse = self._sample(logits_RV[backwards], rows.select(backwards))
+        assert reverse == together[::-1], "the order of the rows matters"
 
     def test_a_draw_belongs_to_its_seed_and_position(self) -> None:
         """Equal for equal seed and position, whatever was drawn before; otherwise independent."""
@@ -63,10 +66,10 @@ class SamplerSuite(ABC):
             histories = [[0] * length for length in lengths]
             return self._sample(flat_RV, make_rows(params, seeds=seeds, histories=histories))
 
-        assert len(set(draw([5] * 64, [9] * 64))) == 1
+        assert len(set(draw([5] * 64, [9] * 64))) == 1, "one seed and position, and several draws"
         by_position = draw([5] * 64, list(range(1, 65)))
         by_seed = draw(list(range(64)), [9] * 64)
-        assert by_position == draw([5] * 64, list(range(1, 65)))
+        assert by_position == draw([5] * 64, list(range(1, 65))), "the same draws come out differently"
         assert len(set(by_position)) > 20, "positions of one seed draw alike"
         assert len(set(by_seed)) > 20, "seeds draw alike"
         large = draw([2**64 - 1 - seed for seed in range(64)], [9] * 64)
@@ -89,8 +92,8 @@ class SamplerSuite(ABC):
         if not self.draws_as_asked:
             return
         logits_V = self._logits(1)[0]
-        probability = logits_V.double().softmax(dim=-1).tolist()
-        ranked = sorted(range(_VOCAB), key=lambda token: -probability[token])
+        probability: list[float] = logits_V.double().softmax(dim=-1).tolist()
+        ranked = sorted(range(_VOCAB), key=probability.__getitem__, reverse=True)
         for k in (1, 3, 10):
             drawn = set(self._counts(SamplingParams(top_k=k), logits_V))
             assert drawn == set(ranked[:k]), f"top_k={k} drew {drawn}"
@@ -118,9 +121,11 @@ class SamplerSuite(ABC):
         import torch
 
         tokens_R = self.make().sample(logits_RV.clone(), rows)
-        assert tokens_R.dtype == torch.int64
-        assert tokens_R.shape == (len(rows.params),)
-        assert tokens_R.device == logits_RV.device
+        assert tokens_R.dtype == torch.int64, f"token ids are int64, not {tokens_R.dtype}"
+        assert tokens_R.shape == (len(rows.params),), f"one token a row: {tuple(tokens_R.shape)}"
+        assert tokens_R.device == logits_RV.device, (
+            f"tokens on {tokens_R.device}, logits on {logits_RV.device}"
+        )
         return tokens_R.tolist()
 
     def _logits(self, rows: int) -> torch.Tensor:

@@ -83,6 +83,6 @@ class Detokenizer:
         """Forget tokens, where the rest reads the same without them; otherwise the next token's turn."""
         kept = self._window[-_KEPT:]
         text = self._decode(kept)
-        given = self._given - (len(self._text) - len(text))
-        if given >= 0 and self._text.endswith(text):
-            self._window, self._text, self._given = kept, text, given
+        if self._text.endswith(text):
+            self._given -= len(self._text) - len(text)
+            self._window, self._text = kept, text

@@ -142,7 +142,7 @@ def attention_merge_kernel(
 
     dim_D = tl.arange(0, PADDED_DIM)
     row = out + token * stride_out_token + head * stride_out_head
-    total = tl.where(total > 0.0, total, 1.0)
+    total = tl.where(total == 0.0, 1.0, total)
     tl.store(row + dim_D, (acc_D / total).to(out.dtype.element_ty), mask=dim_D < HEAD_DIM)
     if lse is not None:
         tl.store(lse + token * stride_lse + head, (peak + tl.log2(total)) * LN2)

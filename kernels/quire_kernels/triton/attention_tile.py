@@ -72,7 +72,7 @@ def start_softmax(sinks, head_M, real_M):
 @triton.jit
 def finish_softmax(acc_MD, peak_M, total_M):
     """(output, natural log of the sum of exponents); 0 and -inf for a row that saw nothing."""
-    total_M = tl.where(total_M > 0.0, total_M, 1.0)
+    total_M = tl.where(total_M == 0.0, 1.0, total_M)
     return acc_MD / total_M[:, None], (peak_M + tl.log2(total_M)) * LN2
 
 

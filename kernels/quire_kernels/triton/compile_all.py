@@ -149,6 +149,21 @@ def compile_in_process(variant: Variant, architecture: Architecture) -> Resource
     return Resources(**json.loads(worker.stdout.splitlines()[-1]))
 
 
+def render(table: dict[str, dict[str, dict[str, int]]]) -> str:
+    """The table as JSON, with a line for each variant, so that a change reads well."""
+    targets = [
+        f"  {json.dumps(target)}: {{\n"
+        + ",\n".join(f"   {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+        + "\n  }"
+        for target, rows in table.items()
+    ]
+    return (
+        f'{{\n "triton": {json.dumps(triton.__version__)},\n "targets": {{\n'
+        + ",\n".join(targets)
+        + "\n }\n}\n"
+    )
+
+
 def main() -> int:
     """The command line; returns 1 if a variant fails to compile or uses what it may not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -185,10 +200,9 @@ def main() -> int:
                 flush=True,
             )
     if arguments.out:
-        arguments.out.write_text(
-            json.dumps({"triton": triton.__version__, "targets": table}, indent=1) + "\n"
-        )
-    print(*failures, sep="\n", file=sys.stderr)
+        arguments.out.write_text(render(table))
+    for line in failures:
+        print(line, file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -70,8 +70,8 @@ class _Tile(NamedTuple):
     stages: int
 
 
-# By padded head dimension. Chosen so that nothing spills with any option and shared memory fits (see
-# resources.json); the rows per warp are the most that allows. Not yet tuned by measurement.
+# By padded head dimension: large tiles with which registers don't spill, whatever the options, and shared
+# memory fits (resources.json has the numbers). Chosen from what the compiler reports, not from measurements.
 _PREFILL = {
     "sm_80": {64: _Tile(64, 64, 4, 5), 128: _Tile(64, 32, 4, 5), 256: _Tile(64, 32, 8, 5)},
     "sm_86": {64: _Tile(64, 64, 4, 5), 128: _Tile(64, 32, 4, 5), 256: _Tile(64, 16, 8, 5)},
@@ -82,7 +82,7 @@ _DECODE = {
     "cuda": {64: _Tile(16, 128, 4, 5), 128: _Tile(16, 64, 4, 5), 256: _Tile(16, 32, 4, 5)},
     "hip": {64: _Tile(16, 64, 4, 3), 128: _Tile(16, 64, 4, 3), 256: _Tile(16, 32, 4, 3)},
 }
-# NVIDIA's matrix units take no IEEE float32: scalar arithmetic, and tiles that its operands' registers allow.
+# NVIDIA's matrix units take no IEEE float32. Scalar products keep their operands in registers: small tiles.
 _PREFILL_FLOAT32 = {
     "cuda": dict.fromkeys((64, 128, 256), _Tile(32, 16, 8, 5)),
     "hip": {64: _Tile(64, 32, 4, 3), 128: _Tile(64, 16, 4, 3), 256: _Tile(32, 16, 4, 3)},
@@ -160,12 +160,12 @@ def attention(
     padded_dim = max(16, next_power_of_2(head_dim))
     bucket = max(64, padded_dim)
     if is_decode(group=group, max_query_len=max_query_len):
-        tile = (_DECODE_FLOAT32 if itemsize == 4 else _DECODE)[architecture.backend][bucket]
+        tiles = (_DECODE_FLOAT32 if itemsize == 4 else _DECODE)[architecture.backend]
+        tile = tiles[bucket]
         tile = tile._replace(m=max(tile.m, next_power_of_2(max_query_len * group)))
     else:
-        tile = (_PREFILL_FLOAT32[architecture.backend] if itemsize == 4 else _PREFILL[architecture.name])[
-            bucket
-        ]
+        tiles = _PREFILL_FLOAT32[architecture.backend] if itemsize == 4 else _PREFILL[architecture.name]
+        tile = tiles[bucket]
         tile = tile._replace(m=max(tile.m, next_power_of_2(group)))
     return Launch(
         constants={

@@ -12,28 +12,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quire.interfaces import CachedBlock, EvictionPolicy
+from quire_plugins.allocators.index_log import IndexLog
 
 
 class BlockPool:
-    """Hands out blocks and takes them back. `releases` counts releases over all pools, for `last_use`.
-
-    `publications` and `removals` count changes of the index, for those who remember what they found in it.
+    """Hands out blocks and takes them back. `releases` counts releases over all pools, for `last_use`;
+    `log` hears of what is published and removed.
     """
 
     def __init__(
-        self, *, group: int, num_blocks: int, eviction: EvictionPolicy, releases: Iterator[int]
+        self,
+        *,
+        group: int,
+        num_blocks: int,
+        eviction: EvictionPolicy,
+        releases: Iterator[int],
+        log: IndexLog,
     ) -> None:
         self._group = group
         self._eviction = eviction
         self._releases = releases
+        self._log = log
         self._free = list(reversed(range(num_blocks)))  # a stack: the block freed last is warm in caches
         self._references = [0] * num_blocks
         self._by_key: dict[bytes, CachedBlock] = {}
         self._by_block: dict[int, CachedBlock] = {}
         self.num_cached = 0
         self.evictions = 0
-        self.publications = 0
-        self.removals = 0
 
     @property
     def total(self) -> int:
@@ -93,11 +98,11 @@ class BlockPool:
 
     def publish(self, block: int, key: bytes, depth: int) -> None:
         """Let others find `block` under `key`. Where equal content is published already, that one stays."""
-        if block in self._by_block or key in self._by_key:
+        if key in self._by_key:
             return
         entry = CachedBlock(group=self._group, block=block, key=key, depth=depth)
         self._by_key[key] = self._by_block[block] = entry
-        self.publications += 1
+        self._log.publications += 1
 
     def reset_cache(self) -> None:
         """Free every cached block."""
@@ -116,7 +121,7 @@ class BlockPool:
     def _forget(self, entry: CachedBlock) -> None:
         del self._by_key[entry.key], self._by_block[entry.block]
         self.num_cached -= 1
-        self.removals += 1
+        self._log.remove(entry)
         self._free.append(entry.block)
 
     def check_integrity(self, references: list[int]) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from quire.interfaces import EvictionPolicy, KVAllocator, KVLayout, KVStats, PrefixHit
 from quire_plugins.allocators.block_pool import BlockPool
 from quire_plugins.allocators.holding import Holding
+from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.prefix_index import PrefixIndex, Search
 from quire_plugins.allocators.prefix_keys import PrefixKeys
 from quire_plugins.allocators.windows import first_kept_block, first_visible_block, most_blocks
@@ -49,13 +50,13 @@ class PagedAllocator(KVAllocator):
         self._config = config
         self._layout = layout
         self._eviction = eviction
-        releases = count(1)
+        releases, log = count(1), IndexLog()
         self._pools = tuple(
-            BlockPool(group=group, num_blocks=blocks, eviction=eviction, releases=releases)
+            BlockPool(group=group, num_blocks=blocks, eviction=eviction, releases=releases, log=log)
             for group, blocks in enumerate(layout.num_blocks)
         )
         self._windows = tuple(group.window for group in layout.groups)
-        self._index = PrefixIndex(layout=layout, pools=self._pools)
+        self._index = PrefixIndex(layout=layout, pools=self._pools, log=log)
         self._holdings: dict[int, Holding] = {}
         self._searches: dict[int, Search] = {}
         self._room_left = 0  # tokens, over all groups: used blocks times their size, less what was asked for

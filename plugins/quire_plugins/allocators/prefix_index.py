@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quire.interfaces import KVLayout, PrefixHit
 from quire_plugins.allocators.block_pool import BlockPool
+from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.prefix_keys import PrefixKeys
 from quire_plugins.allocators.windows import first_visible_block
 
@@ -17,7 +18,7 @@ class Search:
 
     keys: PrefixKeys
     hit: PrefixHit
-    unwindowed: int = 0
+    whole: int = 0
     """Leading blocks that all groups without a window hold."""
     limit: int = 0
     publications: int = 0
@@ -33,41 +34,52 @@ class PrefixIndex:
         prefix             | 0 | 1 | 2 | 3 | 4 | 5 |  next query
         no window          | x | x | x | x | x | x |
         window of 2 blocks                 | x | x |
+
+    Asked again, a search goes on where it ended, as far as the log of removals leaves it standing. So a
+    prompt that waits for long is neither hashed nor looked up anew in every step.
     """
 
-    def __init__(self, *, layout: KVLayout, pools: Sequence[BlockPool]) -> None:
+    def __init__(self, *, layout: KVLayout, pools: Sequence[BlockPool], log: IndexLog) -> None:
         self._block_size = layout.block_size
         self._pools = tuple(pools)
         self._windows = tuple(group.window for group in layout.groups)
-        self._unwindowed = tuple(pool for pool, w in zip(pools, self._windows, strict=True) if w is None)
+        self._without_window = [pool for pool, w in zip(pools, self._windows, strict=True) if w is None]
+        self._log = log
         self.no_hit = PrefixHit(num_tokens=0, blocks=((),) * len(self._pools))
 
     def longest(self, search: Search, token_ids: Sequence[int], limit: int) -> PrefixHit:
-        """The longest cached prefix of `token_ids`, at most `limit` blocks.
-
-        Asked again, it goes on where it ended: a block found stays found until one is removed. So a prompt
-        that waits for long is neither hashed nor looked up anew in every step.
-        """
-        publications = sum(pool.publications for pool in self._pools)
-        removals = sum(pool.removals for pool in self._pools)
-        if (publications, removals, limit) == (search.publications, search.removals, search.limit):
+        """The longest cached prefix of `token_ids`, at most `limit` blocks."""
+        log = self._log
+        if (log.publications, log.removals, limit) == (search.publications, search.removals, search.limit):
             return search.hit
-        if removals != search.removals:
-            search.unwindowed, search.hit = 0, self.no_hit
-        search.publications, search.removals, search.limit = publications, removals, limit
+        standing = self._standing(search)
+        search.whole = self._whole(search, token_ids, min(search.whole, standing, limit), limit)
+        blocks = self._within_windows(search.keys.known, search.whole)
+        if blocks != search.hit.num_tokens // self._block_size or standing < blocks:
+            search.hit = self._hit(search.keys.known, blocks, search.hit, min(standing, blocks))
+        search.publications, search.removals, search.limit = log.publications, log.removals, limit
+        return search.hit
 
-        blocks = min(search.unwindowed, limit)
+    def _standing(self, search: Search) -> int:
+        """The number of leading blocks of a search of which none was removed since."""
+        standing = len(search.keys.known)
+        removed = self._log.removed_since(search.removals)
+        if removed is None:
+            return 0
+        for block in removed:
+            if block.depth < standing and search.keys.known[block.depth] == block.key:
+                standing = block.depth
+        return standing
+
+    def _whole(self, search: Search, token_ids: Sequence[int], blocks: int, limit: int) -> int:
+        """Leading blocks, at most `limit`, in every group without a window; the first `blocks` are."""
         while blocks < limit:
             key = search.keys.key(blocks, token_ids)
-            if any(pool.find(key) is None for pool in self._unwindowed):
-                break
+            for pool in self._without_window:
+                if pool.find(key) is None:
+                    return blocks
             blocks += 1
-        search.unwindowed = blocks
-
-        blocks = self._within_windows(search.keys.known, blocks)
-        if blocks * self._block_size != search.hit.num_tokens:
-            search.hit = self._hit(search.keys.known[:blocks])
-        return search.hit
+        return blocks
 
     def _within_windows(self, keys: Sequence[bytes], end: int) -> int:
         """The longest prefix, at most `end` blocks, whose last window every group with one holds."""
@@ -88,11 +100,15 @@ class PrefixIndex:
                 end = start  # every longer prefix sees this block
         return end
 
-    def _hit(self, keys: Sequence[bytes]) -> PrefixHit:
-        num_tokens = len(keys) * self._block_size
-        blocks: list[tuple[int | None, ...]] = []
-        for pool, window in zip(self._pools, self._windows, strict=True):
-            passed = first_visible_block(num_tokens, window=window, block_size=self._block_size)
-            found = [pool.find(key) for key in keys[passed:]]
-            blocks.append((None,) * passed + tuple(entry.block for entry in found if entry is not None))
-        return PrefixHit(num_tokens=num_tokens, blocks=tuple(blocks))
+    def _hit(self, keys: Sequence[bytes], end: int, last: PrefixHit, standing: int) -> PrefixHit:
+        """The hit of `end` blocks. Up to `standing` blocks it is as the last one was, windows aside."""
+        num_tokens = end * self._block_size
+        tables: list[tuple[int | None, ...]] = []
+        for pool, window, table in zip(self._pools, self._windows, last.blocks, strict=True):
+            known: tuple[int | None, ...] = table[:standing]
+            if window is not None:
+                passed = first_visible_block(num_tokens, window=window, block_size=self._block_size)
+                known = (None,) * passed
+            found = [pool.find(key) for key in keys[len(known) : end]]
+            tables.append(known + tuple(entry.block for entry in found if entry is not None))
+        return PrefixHit(num_tokens=num_tokens, blocks=tuple(tables))

@@ -29,8 +29,6 @@ class PagedAttention(AttentionBackend):
         del config
         if device == "cuda":
             from quire_kernels import triton as kernels
-
-            self.dtypes = frozenset({"float32", "float16", "bfloat16"})
         elif device == "cpu":
             from quire_kernels import cpu as kernels
 

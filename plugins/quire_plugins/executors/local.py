@@ -10,6 +10,7 @@ from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, ExecutorContext
+from quire.runtime.machine import keep_freed_memory
 
 
 @dataclass
@@ -33,6 +34,8 @@ class LocalExecutor(Executor):
         from quire.models.build import load_model
         from quire.models.kv_groups import kv_groups
 
+        if context.device == "cpu":
+            keep_freed_memory()
         self._config = config
         self._context = context
         self._model = load_model(
@@ -82,23 +85,34 @@ class LocalExecutor(Executor):
 
         from quire.runtime.runner import Runner
 
-        self._runner = Runner(
-            model=self._model,
-            attention=self._context.attention,
-            sampler=self._context.sampler,
-            processors=self._context.processors,
-            layout=layout,
-            device=torch.device(self._context.device),
-            dtype=self._model.dtype,
-            max_sequences=max_sequences,
-        )
+        try:
+            self._runner = Runner(
+                model=self._model,
+                attention=self._context.attention,
+                sampler=self._context.sampler,
+                processors=self._context.processors,
+                layout=layout,
+                device=torch.device(self._context.device),
+                dtype=self._model.dtype,
+                max_sequences=max_sequences,
+            )
+        except (RuntimeError, MemoryError) as error:  # torch's and numpy's ways to say that memory is short
+            block_bytes = self.kv_block_bytes(layout.block_size)
+            kv_bytes = sum(n * size for n, size in zip(layout.num_blocks, block_bytes, strict=True))
+            raise UserError(
+                f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
+                f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {str(error).splitlines()[0]}"
+            ) from None
 
     def submit(self, plan: StepPlan) -> None:
         assert self._runner is not None, "start comes before submit"
         self._futures.append(self._thread.submit(self._runner.run, plan))
 
     def collect(self) -> StepResult:
+        self._futures[0].exception()  # waits; an interrupt meanwhile leaves the step to be collected again
         return self._futures.popleft().result()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._futures.clear()
+        self._runner = None

@@ -25,8 +25,8 @@ _UNIT_BITS = 40
 _LEADING_BITS = 6
 """Bits of a weight, besides its order of magnitude, that tell in which bucket of a histogram it falls."""
 _BUCKETS = (_UNIT_BITS << _LEADING_BITS) + 2
-_SLAB = {"cpu": 2**20, "cuda": 2**26}
-"""Logits worked on at once: on a CPU what stays in its caches."""
+_SLAB = {"cpu": 2**20, "cuda": 2**24}
+"""Logits worked on at once: on a CPU what stays in its caches, on a GPU some 0.5 GB of temporary memory."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class StandardSampler(Sampler):
         for first in range(0, len(drawn), slab):
             part = drawn[first : first + slab]
             weights_RV = kept_weights(_rows(logits_RV, part), [rows.params[r] for r in part])
-            tokens_R[part] = _draw(weights_RV, torch.from_numpy(uniforms_R[first : first + slab]).to(device))
+            tokens_R[part] = draw(weights_RV, torch.from_numpy(uniforms_R[first : first + slab]).to(device))
         return tokens_R
 
 
@@ -74,7 +74,7 @@ def _rows(x_RV: torch.Tensor, rows: list[int]) -> torch.Tensor:
     return x_RV.index_select(0, torch.tensor(rows, device=x_RV.device))
 
 
-def _draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
+def draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
     """Token ids [R]: the first whose cumulative weight exceeds that row's uniform share of the total."""
     import torch
 
@@ -88,7 +88,7 @@ def _draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
 def kept_weights(logits_RV: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
     """Integer weights [R, V], in proportion to the probabilities of tokens that may be drawn, 0 for others.
 
-    `logits_RV` is float32, all temperatures are above 0.
+    `logits_RV` is float32, V below 2**23 (sums fit 64 bits), and all temperatures are above 0.
     """
     import torch
 
@@ -139,7 +139,8 @@ def _top_p(weights_RV: torch.Tensor, top_p_R: torch.Tensor) -> torch.Tensor:
     above_R1 = (reached_RB - mass_RB).gather(1, border_R1)
 
     inside_RV = buckets_RV == border_R1
-    sorted_RN = (weights_RV * inside_RV).topk(int(inside_RV.sum(dim=-1).max()), dim=-1).values
+    most = max(1, int(inside_RV.sum(dim=-1).max()))  # none only in rows without a distribution
+    sorted_RN = (weights_RV * inside_RV).topk(most, dim=-1).values
     ahead_RN = above_R1 + sorted_RN.cumsum(dim=-1) - sorted_RN
     kept_R1 = (ahead_RN < wanted_R1).sum(dim=-1, keepdim=True).clamp_(min=1)
     smallest_R1 = sorted_RN.gather(1, kept_R1 - 1)

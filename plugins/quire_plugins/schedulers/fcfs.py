@@ -25,8 +25,11 @@ class Fcfs(Scheduler):
         del config
 
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
+        running = len(queues.running)
         for seq in queues.running:  # those that hold memory go on first
             add_or_preempt_latest(seq, queues, step)
+        if len(queues.running) < running:  # who gave way comes back before anyone later comes in
+            return
         for seq in queues.waiting:
             if not step.add(seq):  # the head of the line waits, nobody overtakes
                 break

@@ -17,7 +17,7 @@ class PrefillFirstConfig:
     """How much memory admission leaves for those who run."""
 
     watermark: float = 0.01
-    """Fraction of the KV blocks that stays free when a prompt is admitted, in [0, 1)."""
+    """Another prompt is admitted only while more than this fraction of the KV blocks is free, in [0, 1)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.watermark < 1:

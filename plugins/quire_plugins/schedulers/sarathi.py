@@ -41,6 +41,8 @@ class Sarathi(Scheduler):
         for seq in running:  # prefills that have begun
             if seq.remaining > 1 and budget:
                 budget -= add_or_preempt_latest(seq, queues, step, budget)
+        if len(queues.running) < len(running):  # who gave way comes back before anyone later comes in
+            return
         for seq in queues.waiting:  # new ones fill what is left
             if not budget:
                 break

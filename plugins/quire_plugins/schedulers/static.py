@@ -33,19 +33,20 @@ class Static(Scheduler):
     def __init__(self, *, config: StaticConfig) -> None:
         self._batch_size = config.batch_size
         self._batch: set[str] = set()
-        """Members of the batch that have not ended, preempted ones included."""
+        """Members of the batch that have not ended: preempted ones too, and samples forked from members."""
         self._open = True
         """Whether the batch is still being formed: its prompts may take several steps."""
 
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         for seq in queues.running:
+            self._batch.add(seq.id)
             add_or_preempt_latest(seq, queues, step)
         self._open |= not self._batch
         for seq in queues.waiting:
             member = seq.id in self._batch  # one that was preempted comes back
             if not member and not self._open:
                 continue
-            if not member and len(self._batch) == self._batch_size:
+            if not member and self._is_full():
                 self._open = False
                 continue
             grant = step.add(seq)
@@ -55,6 +56,9 @@ class Static(Scheduler):
             self._batch.add(seq.id)
         else:
             self._open = False
+
+    def _is_full(self) -> bool:
+        return self._batch_size is not None and len(self._batch) >= self._batch_size
 
     def on_finish(self, seq: SequenceView) -> None:
         self._batch.discard(seq.id)
