@@ -399,3 +399,17 @@ def test_an_eviction_policy_learns_depth_hits_and_order_of_use() -> None:
     serve(allocator, list(range(6)), 1)
     assert [(depth, hits) for depth, hits, _ in eviction.seen] == [(1, 0), (0, 0), (0, 1)]
     assert [use for _, _, use in eviction.seen] == [1, 2, 3]
+
+
+def test_a_prefix_that_went_and_came_back_is_found_where_it_is_now() -> None:
+    allocator = paged(make_layout(3, block_size=2))
+    serve(allocator, [0, 1], 0)
+    waiting = make_sequence([0, 1, 5], order=1).view
+    before = allocator.match(waiting)
+    serve(allocator, [7, 7, 8, 8], 2)
+    serve(allocator, [9, 9], 3)  # takes the block of the first
+    serve(allocator, [0, 1], 4)
+    after = allocator.match(waiting)
+    assert before.num_tokens == after.num_tokens == 2
+    assert before.blocks != after.blocks
+    assert after == allocator.match(make_sequence([0, 1, 5], order=5).view)

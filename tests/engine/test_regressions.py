@@ -10,12 +10,13 @@ from checkpoints import make_checkpoint
 from quire.compose import compose
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
-from quire.errors import RequestRefused, UserError
+from quire.errors import MissingCapability, RequestRefused, UserError
 from quire.registry import load_registry
 from quire.run import Run
 from quire.serving import serve
 from quire.testing import Arrival, Rehearsal, make_layout
 from quire_plugins.allocators.paged import PagedAllocator, PagedConfig
+from quire_plugins.attention.paged import PagedAttention
 from quire_plugins.eviction.lru import Lru, LruConfig
 from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
 
@@ -101,6 +102,24 @@ def test_stop_strings_without_a_tokenizer_are_refused():
     """They were accepted and never looked for."""
     with pytest.raises(RequestRefused, match=r"'a': stop=\('x',\): this engine has no tokenizer"):
         rehearsal().engine.add(request("a", stop=("x",)))
+
+
+def test_a_minimum_of_tokens_that_can_never_be_reached_is_refused():
+    """It was served as far as memory went, and ended short of what was asked."""
+    engine = rehearsal(blocks=10).engine
+    assert engine.max_model_tokens == 40
+    with pytest.raises(RequestRefused, match="prompt of 5 and output of 36 tokens make 41, more than 40"):
+        engine.add(request("a", max_tokens=None, min_tokens=36))
+    engine.add(request("a", max_tokens=None, min_tokens=35))
+
+
+def test_heads_that_the_kernels_lack_are_a_missing_capability():
+    """A traceback."""
+    attention = PagedAttention(config=PagedAttention.Config(), device="cpu")
+    with pytest.raises(
+        MissingCapability, match=r"attention=paged: head_dim is 10; .*; attention=sdpa takes any"
+    ):
+        attention.kv_cache_shapes(num_blocks=2, kv_heads=1, block_size=16, head_dim=10, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

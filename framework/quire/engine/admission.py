@@ -65,7 +65,7 @@ class Admission:
                 except UserError as error:
                     raise RequestRefused(f"request {request.id!r}: {error}") from None
         wanted = request.forced_output_tokens or 0
-        wanted = max(wanted, request.sampling.max_tokens or 1)
+        wanted = max(wanted, request.sampling.max_tokens or max(1, request.sampling.min_tokens))
         for limit, what in (
             (self._model_tokens, "the longest sequence that the model (or engine.max_model_tokens) allows"),
             (self._kv_tokens, "all of KV memory; engine.kv_bytes sets it"),

@@ -1,8 +1,4 @@
-"""A random history of an allocator, beside an oracle that knows what every slot of KV memory holds.
-
-The oracle's memory maps (group, block, offset) to what was last written there: the tokens from the start of
-the sequence up to that position, on which a key and a value depend, and whether they were really computed
-yet. A sequence may be served from a slot only if it holds exactly that sequence's own tokens.
+"""A random history of an allocator, played as an engine would, beside an oracle of what memory holds.
 
 As in an engine with overlap, up to two steps of a sequence are under way: a token that the older one samples
 counts, but nobody knows it before the step is collected.
@@ -10,50 +6,19 @@ counts, but nobody knows it before the step is collected.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quire.engine.sequence import Sequence, SequenceView, Status
-from quire.interfaces.allocator import KVAllocator, KVLayout, KVStats, PrefixHit
+from quire.engine.sequence import Status
+from quire.interfaces.allocator import KVAllocator, KVLayout, PrefixHit
+from quire.testing.kv_oracle import KVOracle, Living
 from quire.testing.layouts import kv_layouts
 from quire.testing.sequences import make_sequence
 
 _tokens = st.integers(0, 1)  # two token ids: prefixes collide all the time
 _choices = st.integers(0, 2**16)
-
-
-@dataclass(slots=True)
-class Cell:
-    """What one token's slot holds."""
-
-    prefix: tuple[int, ...]
-    computed: bool
-
-
-@dataclass(slots=True)
-class Living:
-    """A sequence and what the oracle knows of it. `truth` has the tokens that steps under way sample."""
-
-    sequence: Sequence
-    truth: list[int]
-    flights: deque[int] = field(default_factory=deque[int])
-    """For each step under way: how many tokens are computed after it."""
-
-    @property
-    def view(self) -> SequenceView:
-        return self.sequence.view
-
-    @property
-    def running(self) -> bool:
-        return self.sequence.status is Status.RUNNING
-
-    @property
-    def can_step(self) -> bool:
-        return not self.sequence.will_reach_limit and len(self.flights) < 2
 
 
 class AllocatorMachine(RuleBasedStateMachine):
@@ -63,14 +28,13 @@ class AllocatorMachine(RuleBasedStateMachine):
         super().__init__()
         self._make = make
         self._living: list[Living] = []
-        self._memory: dict[tuple[int, int, int], Cell] = {}
         self._order = 0
 
     @initialize(layout=kv_layouts())
     def start(self, layout: KVLayout) -> None:
         self._layout = layout
         self._allocator = self._make(layout)
-        self._last = self._allocator.stats()
+        self._oracle = KVOracle(allocator=self._allocator, layout=layout)
 
     # -- what may happen -----------------------------------------------------------------------------------
 
@@ -155,7 +119,7 @@ class AllocatorMachine(RuleBasedStateMachine):
         living = self._pick(self._running, which)
         self._allocator.truncate(living.view, living.sequence.num_computed)
 
-    @precondition(lambda self: self._last.cached > 3)
+    @precondition(lambda self: self._allocator.stats().cached > 3)
     @rule()
     def reset_cache(self) -> None:
         """What nobody holds is forgotten."""
@@ -213,14 +177,14 @@ class AllocatorMachine(RuleBasedStateMachine):
         hit = self._match(living) if not living.running and view.shares_prefixes else None
         start = hit.num_tokens if hit is not None else sequence.num_computed
         end = min(start + min(chunk, self._layout.max_step_tokens or chunk), sequence.num_tokens)
-        tables, before = self._tables(living), self._allocator.stats()
+        tables, before = self._oracle.tables(living), self._allocator.stats()
         if not self._allocator.grow(view, end, hit):
-            assert self._tables(living) == tables, "a refused grow changed the sequence's tables"
+            assert self._oracle.tables(living) == tables, "a refused grow changed the sequence's tables"
             assert self._allocator.stats() == before, "a refused grow changed memory"
             return False
         sequence.status = Status.RUNNING
         for position in range(start, end):
-            self._write(living, position)
+            self._oracle.write(living, position, self._living)
         sequence.num_computed = end
         living.flights.append(end)
         if end == sequence.num_tokens:
@@ -228,24 +192,9 @@ class AllocatorMachine(RuleBasedStateMachine):
             sequence.num_pending += 1
         return True
 
-    def _write(self, living: Living, position: int) -> None:
-        size = self._layout.block_size
-        for group in range(len(self._layout.groups)):
-            block = self._allocator.table(living.view, group)[position // size]
-            assert block is not None, f"no room at {position} in group {group}, though grow granted it"
-            for other in self._living:
-                shared = other is not living and block in self._allocator.table(other.view, group)
-                assert not shared, f"{living.view} writes block {block}, which {other.view} holds too"
-            prefix = tuple(living.truth[: position + 1])
-            self._memory[group, block, position % size] = Cell(prefix, computed=False)
-
     def _collect(self, living: Living) -> None:
         sequence, end = living.sequence, living.flights.popleft()
-        for position in range(end):
-            for group in range(len(self._layout.groups)):
-                cell = self._cell(living, group, position)
-                if cell is not None:
-                    cell.computed = True
+        self._oracle.mark_computed(living, end)
         self._allocator.commit(living.view, end)
         if end == len(sequence.tokens):
             sequence.num_pending -= 1
@@ -259,92 +208,29 @@ class AllocatorMachine(RuleBasedStateMachine):
         sequence.num_preemptions += 1
         living.flights.clear()
         del living.truth[len(sequence.tokens) :]
-        self._check_holds_nothing(living)
+        self._oracle.check_holds_nothing(living)
 
     def _finish(self, living: Living) -> None:
         self._allocator.free(living.view)
-        self._check_holds_nothing(living)
+        self._oracle.check_holds_nothing(living)
         living.sequence.status = Status.FINISHED
         self._living.remove(living)
 
-    # -- what must hold ------------------------------------------------------------------------------------
+    def _match(self, living: Living) -> PrefixHit:
+        before = self._allocator.stats()
+        hit = self._allocator.match(living.view)
+        assert self._allocator.stats() == before, "match changed memory"
+        self._oracle.check_hit(living, hit)
+        return hit
 
     @invariant()
     def memory_is_sound(self) -> None:
         self._allocator.check_integrity()
-        self._check_stats(self._allocator.stats())
+        self._oracle.check_stats(self._living)
         for living in self._running:
-            self._check_visible(living)
+            self._oracle.check_visible(living)
         for living in self._waiting:
-            self._check_holds_nothing(living)
-
-    def _check_stats(self, stats: KVStats) -> None:
-        groups = range(len(self._layout.groups))
-        used = {
-            (group, block)
-            for living in self._living
-            for group in groups
-            for block in self._allocator.table(living.view, group)
-            if block is not None
-        }
-        assert all(0 <= block < self._layout.num_blocks[group] for group, block in used), (
-            f"no such block: {used}"
-        )
-        assert stats.total == sum(self._layout.num_blocks)
-        assert stats.free + stats.used + stats.cached == stats.total, f"blocks are not conserved: {stats}"
-        assert stats.used == len(used), f"{len(used)} blocks stand in tables: {stats}"
-        assert 0 <= stats.tokens_held <= stats.used * self._layout.block_size, f"{stats}"
-        last, self._last = self._last, stats
-        for name in ("prefix_queries", "prefix_hits", "evictions"):
-            assert getattr(stats, name) >= getattr(last, name), f"{name} decreased: {last}, {stats}"
-        assert stats.prefix_hits <= stats.prefix_queries, f"{stats}"
-
-    def _check_visible(self, living: Living) -> None:
-        """Everything that the next query sees is in memory, and is this sequence's own."""
-        computed = living.sequence.num_computed
-        for group, spec in enumerate(self._layout.groups):
-            first = 0 if spec.window is None else max(0, computed - spec.window + 1)
-            for position in range(first, computed):
-                cell = self._cell(living, group, position)
-                own = tuple(living.truth[: position + 1])
-                found = cell.prefix if cell is not None else "no block"
-                assert found == own, f"{living.view} sees {found} at {position} of group {group}, not {own}"
-
-    def _check_holds_nothing(self, living: Living) -> None:
-        for group in range(len(self._layout.groups)):
-            assert len(self._allocator.table(living.view, group)) == 0, f"{living.view} holds memory"
-
-    def _match(self, living: Living) -> PrefixHit:
-        """A hit that shows whole blocks, computed, of the sequence's own tokens, all that it will see."""
-        size = self._layout.block_size
-        before = self._allocator.stats()
-        hit = self._allocator.match(living.view)
-        assert self._allocator.stats() == before, "match changed memory"
-        assert hit.num_tokens % size == 0, f"{hit} ends inside a block of {size} tokens"
-        assert hit.num_tokens < living.view.num_tokens, f"{hit} leaves nothing to compute of {living.view}"
-        assert living.view.shares_prefixes or hit.num_tokens == 0, f"{living.view} must be computed in whole"
-        for group, spec in enumerate(self._layout.groups):
-            assert len(hit.blocks[group]) == hit.num_tokens // size, (
-                f"{hit}: wrong table length, group {group}"
-            )
-            first = 0 if spec.window is None else max(0, hit.num_tokens - spec.window + 1)
-            for position in range(first, hit.num_tokens):
-                block = hit.blocks[group][position // size]
-                assert block is not None, f"{hit} lacks what the query at its end sees in group {group}"
-                cell = self._memory.get((group, block, position % size))
-                own = tuple(living.truth[: position + 1])
-                assert cell == Cell(own, computed=True), f"{hit} shows {cell} at {position}, not {own}"
-        return hit
-
-    def _cell(self, living: Living, group: int, position: int) -> Cell | None:
-        """The memory of `position`; None where the table has no block."""
-        table = self._allocator.table(living.view, group)
-        index, offset = divmod(position, self._layout.block_size)
-        block = table[index] if index < len(table) else None
-        return self._memory.get((group, block, offset)) if block is not None else None
-
-    def _tables(self, living: Living) -> list[list[int | None]]:
-        return [list(self._allocator.table(living.view, group)) for group in range(len(self._layout.groups))]
+            self._oracle.check_holds_nothing(living)
 
     @staticmethod
     def _pick(those: list[Living], which: int) -> Living:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from itertools import count
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quire.engine.queues import QueueView, RunningView, SequenceQueue, WaitingView
@@ -36,7 +36,13 @@ class EvictionSuite(ABC):
 
     def test_random_histories(self) -> None:
         @given(operations=st.lists(_operations, max_size=80))
-        @settings(max_examples=100, derandomize=True, database=None, deadline=None)
+        @settings(
+            max_examples=100,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
         def victims_are_blocks_that_may_go(operations: list[tuple[str, int, int, int]]) -> None:
             self._play(operations)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quire.engine.config import EngineConfig
@@ -51,7 +51,13 @@ class SchedulerSuite(ABC):
             workload=arrivals(vocab_size=_VOCAB),
             seed=st.integers(0, 3),
         )
-        @settings(max_examples=100, derandomize=True, database=None, deadline=None)
+        @settings(
+            max_examples=100,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
         def every_request_comes_to_its_end(
             layout: KVLayout, config: EngineConfig, workload: list[Arrival], seed: int
         ) -> None:

@@ -45,7 +45,10 @@ class PagedAttention(AttentionBackend):
     def kv_cache_shapes(
         self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return self._kernels.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+        try:
+            return self._kernels.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+        except ValueError as error:
+            raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> tuple[Any, ...]:
         """One plan of work for each KV group."""

@@ -99,9 +99,10 @@ class LocalExecutor(Executor):
         except (RuntimeError, MemoryError) as error:  # torch's and numpy's ways to say that memory is short
             block_bytes = self.kv_block_bytes(layout.block_size)
             kv_bytes = sum(n * size for n, size in zip(layout.num_blocks, block_bytes, strict=True))
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
-                f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {str(error).splitlines()[0]}"
+                f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {reason}"
             ) from None
 
     def submit(self, plan: StepPlan) -> None:
