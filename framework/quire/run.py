@@ -144,7 +144,8 @@ class Run:
     def _layout(self, executor: Executor, attention: AttentionBackend) -> KVLayout:
         from quire.runtime.kv_size import plan_layout
 
-        engine = self.config.engine
+        engine, registry = self.config.engine, self.registry
+        allocator_type = registry.get("allocator", registry.name_of("allocator", self.config.allocator))
         block_size = engine.block_size or attention.preferred_block_size
         if block_size not in attention.block_sizes:
             raise UserError(
@@ -164,4 +165,5 @@ class Run:
             max_tokens=executor.info.max_tokens,
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
+            releases_windows=allocator_type.releases_windows,
         )

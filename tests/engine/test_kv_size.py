@@ -8,6 +8,7 @@ from quire.errors import UserError
 from quire.interfaces import KVGroup
 from quire.runtime import machine
 from quire.runtime.kv_size import plan_layout
+from quire_plugins.allocators.contiguous import ContiguousAllocator, ContiguousConfig
 from quire_plugins.allocators.paged import PagedAllocator, PagedConfig
 from quire_plugins.eviction.lru import Lru, LruConfig
 
@@ -17,7 +18,9 @@ GROUPS = (
 )
 
 
-def plan(*, groups=GROUPS, block_size=16, kv_bytes=10**9, max_tokens=8192, max_sequences=1):
+def plan(
+    *, groups=GROUPS, block_size=16, kv_bytes=10**9, max_tokens=8192, max_sequences=1, releases_windows=True
+):
     return plan_layout(
         groups,
         block_size=block_size,
@@ -26,6 +29,7 @@ def plan(*, groups=GROUPS, block_size=16, kv_bytes=10**9, max_tokens=8192, max_s
         max_tokens=max_tokens,
         max_sequences=max_sequences,
         max_step_tokens=256,
+        releases_windows=releases_windows,
     )
 
 
@@ -64,3 +68,12 @@ def test_files_that_were_read_do_not_count_as_memory_used(monkeypatch, tmp_path)
     (tmp_path / "memory.current").write_text("900000\n")
     (tmp_path / "memory.stat").write_text("anon 100000\nactive_file 300000\ninactive_file 500000\n")
     assert machine.available_bytes() == 600000
+
+
+def test_an_allocator_that_keeps_whole_sequences_gets_blocks_for_them_in_every_group():
+    layout = plan(releases_windows=False)
+    assert layout.num_blocks == (512, 512)
+    allocator = ContiguousAllocator(
+        config=ContiguousConfig(), layout=layout, eviction=Lru(config=LruConfig())
+    )
+    assert longest_sequence(allocator, 8192) == 8192

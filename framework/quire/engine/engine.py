@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quire.clock import Clock
@@ -25,15 +25,15 @@ from quire.engine.admission import Admission, longest_sequence
 from quire.engine.config import EngineConfig
 from quire.engine.dispatch import Dispatch
 from quire.engine.finish import finish_reason
+from quire.engine.flight import Flight
 from quire.engine.outputs import SequenceOutput
 from quire.engine.plan import Row, RowResult, StepPlan
-from quire.engine.queues import QueueView, RunningView, SequenceQueue, WaitingView
-from quire.engine.records import RequestRecord, StepRecord
+from quire.engine.records import StepRecord
 from quire.engine.request import Request
+from quire.engine.roster import Roster
 from quire.engine.sequence import FinishReason, Sequence, Status
-from quire.engine.step import Entry, SealedStep, StepBuilder
-from quire.errors import RequestRefused
-from quire.interfaces.allocator import KVAllocator, KVStats
+from quire.engine.step import SealedStep, StepBuilder
+from quire.interfaces.allocator import KVAllocator
 from quire.interfaces.executor import Executor
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
@@ -45,21 +45,6 @@ if TYPE_CHECKING:
 
 class SchedulerStuck(RuntimeError):
     """A scheduler added nothing to a step although nothing runs that could change the situation."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Flight:
-    """A submitted step: what is needed to commit it."""
-
-    plan: StepPlan
-    entries: tuple[Entry, ...]
-    epochs: tuple[int, ...]
-    """Preemptions of each sequence when it was submitted: a later one makes its result stale."""
-    start: float
-    schedule_seconds: float
-    num_preempted: int
-    kv: KVStats
-    """With what this step holds; its commit may free some of it."""
 
 
 class Engine:
@@ -97,21 +82,19 @@ class Engine:
             processors=processors,
             has_text=tokenizer is not None,
         )
-        self._waiting = SequenceQueue()
-        self._running = SequenceQueue()
-        self._queues = QueueView(
-            waiting=WaitingView(self._waiting), running=RunningView([]), now=self.clock.now()
+        self._roster = Roster(
+            allocator=allocator,
+            dispatch=self._dispatch,
+            tokenizer=tokenizer,
+            max_sequences=config.max_sequences,
+            now=clock.now(),
         )
-        self._living: dict[str, list[Sequence]] = {}
-        self._names: set[str] = set()
-        """Ids of the sequences of living requests, those still to be forked included."""
         self._flights: deque[Flight] = deque()
         self._outputs: list[SequenceOutput] = []
         self._records: list[StepRecord] = []
-        self._next_order = 0
         self._next_step = 0
         self._unreported_preemptions = 0
-        allocator.bind(self._queues)
+        allocator.bind(self._roster.view)
 
     @property
     def max_model_tokens(self) -> int:
@@ -125,41 +108,30 @@ class Engine:
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._roster.waiting)
 
     @property
     def num_running(self) -> int:
-        return len(self._running)
+        return len(self._roster.running)
 
     @property
     def has_work(self) -> bool:
         """Whether another `step` would do or deliver something."""
-        return bool(self._living or self._flights or self._outputs)
+        return bool(self._roster or self._flights or self._outputs)
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
-        if request.id in self._living:
-            raise RequestRefused(f"request {request.id!r}: a request of that id is being served")
-        names = _names(request)
-        if taken := self._names & names:
-            raise RequestRefused(
-                f"request {request.id!r}: {min(taken)!r} names a sample of another request that is being "
-                "served"
-            )
+        self._roster.check_name(request)
         declared = self._admission.declared_tokens(request)
-        sequence = self._make(request, 0, self._next_order, declared)
-        self._next_order += request.sampling.n
-        self._living[request.id] = [sequence]
-        self._names |= names
-        self._waiting.add(sequence)
+        sequence = self._roster.enter(request, max_tokens=declared, now=self.clock.now())
         self._scheduler.on_arrival(sequence.view)
 
     def abort(self, request_id: str) -> bool:
         """End every sample of a request; False if there is no such request. Its outputs say `ABORT`."""
-        sequences = self._living.get(request_id)
-        for sequence in tuple(sequences or ()):
+        sequences = self._roster.of(request_id)
+        for sequence in sequences:
             self._finish(sequence, FinishReason.ABORT)
-        return sequences is not None
+        return bool(sequences)
 
     def step(self) -> list[SequenceOutput]:
         """Schedule and submit one step, commit the oldest one that is due, and return what is new."""
@@ -182,9 +154,7 @@ class Engine:
 
     def _schedule(self) -> bool:
         """Fill, seal and submit a step; False if there was nothing to submit."""
-        queues = self._queues
-        running = [s for s in self._running if not s.will_reach_limit]
-        queues._refresh(running=RunningView(running), now=self.clock.now())  # pyright: ignore[reportPrivateUsage]
+        queues = self._roster.look(self.clock.now())
         if not queues.waiting and not queues.running:
             return False
         step = StepBuilder(
@@ -192,7 +162,7 @@ class Engine:
             allocator=self._allocator,
             max_tokens=self._config.max_step_tokens,
             max_sequences=self._config.max_sequences,
-            num_holding=len(self._running),
+            num_holding=len(self._roster.running),
         )
         began = time.perf_counter()
         self._scheduler.schedule(queues, step)
@@ -213,30 +183,17 @@ class Engine:
     def _carry_out(self, sealed: SealedStep) -> None:
         """Move sequences between the queues as the policy decided; their memory has moved already."""
         for sequence in sealed.preempted:
-            self._preempt(sequence)
+            self._roster.preempt(sequence)
+        self._unreported_preemptions += len(sealed.preempted)
         for sequence, why in sealed.rejected:
             self._finish(sequence, FinishReason.ERROR, f"rejected by {type(self._scheduler).__name__}: {why}")
-
-    def _preempt(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self._release(sequence)
-        sequence.status = Status.WAITING
-        sequence.num_computed = sequence.num_pending = 0
-        sequence.num_preemptions += 1
-        sequence.prompt_logprobs.clear()
-        sequence.record.num_preemptions += 1
-        self._unreported_preemptions += 1
-        self._waiting.add(sequence)
-
-    def _release(self, sequence: Sequence) -> None:
-        """Give back the memory and the slot of a running sequence."""
-        self._allocator.free(sequence.view)
-        self._dispatch.release(sequence)
 
     def _submit(self, sealed: SealedStep, schedule_seconds: float) -> None:
         now = self.clock.now()
         for entry in sealed.entries:
-            self._admit(entry, now)
+            if entry.sequence.status is Status.WAITING:
+                self._roster.start(entry.sequence)
+            entry.sequence.record.mark_scheduled(now, cached_tokens=entry.start)
         plan = StepPlan(index=self._next_step, rows=tuple(map(self._dispatch.row, sealed.entries)))
         self._next_step += 1
         self._executor.submit(plan)
@@ -252,17 +209,6 @@ class Engine:
             )
         )
         self._unreported_preemptions = 0
-
-    def _admit(self, entry: Entry, now: float) -> None:
-        """A waiting sequence that the step took in runs from now on."""
-        sequence = entry.sequence
-        if sequence.status is Status.WAITING:
-            self._waiting.remove(sequence)
-            self._running.add(sequence)
-            sequence.status = Status.RUNNING
-        if sequence.record.first_scheduled is None:
-            sequence.record.first_scheduled = now
-            sequence.record.num_cached_tokens = entry.start
 
     # -- commit --------------------------------------------------------------------------------------------
 
@@ -281,12 +227,8 @@ class Engine:
         self._flights.popleft()
         assert result.index == flight.plan.index, "results come in the order of the plans"
         now = self.clock.now()
-        for entry, epoch, row, outcome in zip(
-            flight.entries, flight.epochs, flight.plan.rows, result.rows, strict=True
-        ):
-            sequence = entry.sequence
-            if sequence.status is Status.RUNNING and sequence.num_preemptions == epoch:
-                self._commit_row(sequence, row, outcome, now)
+        for sequence, row, outcome in flight.landing(result):
+            self._commit_row(sequence, row, outcome, now)
         record = StepRecord.of(
             flight.plan,
             result,
@@ -294,8 +236,8 @@ class Engine:
             start=flight.start,
             end=now,
             schedule_seconds=flight.schedule_seconds,
-            num_running=len(self._running),
-            num_waiting=len(self._waiting),
+            num_running=self.num_running,
+            num_waiting=self.num_waiting,
             num_preempted=flight.num_preempted,
         )
         self._records.append(record)
@@ -333,33 +275,14 @@ class Engine:
             )
         )
         if first and sequence.index == 0:
-            self._fork(sequence)
+            for child in self._roster.fork(sequence):
+                self._scheduler.on_arrival(child.view)
         if reason is not None:
             self._end(sequence)
 
-    def _fork(self, parent: Sequence) -> None:
-        """The prompt of `parent` is computed: its request's other samples start, sharing its blocks.
-
-        Each child recomputes what its parent holds in a block that is still written, at least the prompt's
-        last token, to draw its own first token from it.
-        """
-        request = parent.request
-        for index in range(1, request.sampling.n):
-            child = self._make(request, index, parent.order + index, parent.max_tokens)
-            self._living[request.id].append(child)
-            self._scheduler.on_arrival(child.view)
-            if len(self._running) < self._config.max_sequences and child.view.shares_prefixes:
-                child.num_computed = self._allocator.fork(parent.view, child.view)
-            if child.num_computed:
-                child.status = Status.RUNNING
-                self._running.add(child)
-            else:
-                self._waiting.add(child)
-
     def _fail(self, flight: Flight, error: str) -> None:
-        for entry, epoch in zip(flight.entries, flight.epochs, strict=True):
-            if entry.sequence.status is Status.RUNNING and entry.sequence.num_preemptions == epoch:
-                self._finish(entry.sequence, FinishReason.ERROR, error)
+        for sequence in flight.living():
+            self._finish(sequence, FinishReason.ERROR, error)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """End a sequence that did not end by its own token, and samples that were to be forked from it."""
@@ -384,48 +307,5 @@ class Engine:
 
     def _end(self, sequence: Sequence) -> None:
         """Forget a sequence whose last output is on its way."""
-        if sequence.status is Status.WAITING:
-            self._waiting.remove(sequence)
-        else:
-            self._running.remove(sequence)
-            self._release(sequence)
-        sequence.status = Status.FINISHED
-        siblings = self._living[sequence.request.id]
-        siblings.remove(sequence)
-        if not siblings:
-            del self._living[sequence.request.id]
-            self._names -= _names(sequence.request)
+        self._roster.end(sequence)
         self._scheduler.on_finish(sequence.view)
-
-    def _make(self, request: Request, index: int, order: int, declared: int) -> Sequence:
-        arrival = self.clock.now() if request.arrival_time is None else request.arrival_time
-        text = None
-        if self.tokenizer is not None:
-            text = self.tokenizer.stream(stop=request.sampling.stop, min_tokens=request.sampling.min_tokens)
-        return Sequence(
-            id=_name(request, index),
-            request=request,
-            order=order,
-            arrival_time=arrival,
-            index=index,
-            max_tokens=declared,
-            output_limit=request.forced_output_tokens or declared,
-            tokens=list(request.prompt_token_ids),
-            text=text,
-            record=RequestRecord(
-                request_id=request.id,
-                sample=index,
-                tenant=request.tenant,
-                arrival=arrival,
-                num_prompt_tokens=len(request.prompt_token_ids),
-            ),
-        )
-
-
-def _name(request: Request, index: int) -> str:
-    """The id of a sample's sequence."""
-    return request.id if request.sampling.n == 1 else f"{request.id}/{index}"
-
-
-def _names(request: Request) -> set[str]:
-    return {_name(request, index) for index in range(request.sampling.n)}

@@ -103,3 +103,9 @@ class RequestRecord:
     @property
     def num_output_tokens(self) -> int:
         return len(self.token_times)
+
+    def mark_scheduled(self, now: float, *, cached_tokens: int) -> None:
+        """The sequence is in a step; what counts is the first time."""
+        if self.first_scheduled is None:
+            self.first_scheduled = now
+            self.num_cached_tokens = cached_tokens

@@ -95,6 +95,10 @@ class KVAllocator(ABC):
 
     Config: type[Any]
 
+    releases_windows: bool = False
+    """Whether it gives up blocks that a group's window has passed; if not, such a group needs as many blocks
+    as the others."""
+
     @abstractmethod
     def match(self, seq: SequenceView) -> PrefixHit:
         """The cached prefix that `seq` could start from, at most its tokens but one (the last must be

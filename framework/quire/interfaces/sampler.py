@@ -72,7 +72,9 @@ class LogitsProcessor(ABC):
 
     @abstractmethod
     def wants(self, params: SamplingParams) -> bool:
-        """Whether a row with these parameters needs this processor. Pure: called once per request."""
+        """Whether a row with these parameters needs this processor. Pure and quick: called for every row that
+        samples, and when a request arrives.
+        """
 
     @abstractmethod
     def apply(self, logits_RV: torch.Tensor, rows: SamplingRows) -> None:

@@ -33,7 +33,7 @@ class Scheduler(ABC):
         """
 
     def on_arrival(self, seq: SequenceView) -> None:  # noqa: B027 - optional hook
-        """A sequence joined the waiting queue for the first time. Called by the engine."""
+        """A sequence came: a request's first, or a sample forked from it. Called by the engine."""
 
     def on_finish(self, seq: SequenceView) -> None:  # noqa: B027 - optional hook
         """A sequence ended, for whatever reason. Called by the engine after its memory was freed."""

@@ -15,14 +15,21 @@ def plan_layout(
     max_tokens: int,
     max_sequences: int,
     max_step_tokens: int,
+    releases_windows: bool,
 ) -> KVLayout:
     """Split `kv_bytes` among the groups.
 
     Every group gets as many blocks as the others, except that a group needs no more than would hold
-    `max_sequences` sequences of `max_tokens` tokens, or, with a window, their windows and one step's growth.
+    `max_sequences` sequences of `max_tokens` tokens, or, with a window that the allocator releases, their
+    windows and one step's growth.
     What a capped group leaves goes to the others. Raises UserError if a group would get less than 2 blocks.
     """
-    caps = [_most_blocks(group, block_size, max_tokens, max_sequences, max_step_tokens) for group in groups]
+    caps = [
+        _most_blocks(
+            group.window if releases_windows else None, block_size, max_tokens, max_sequences, max_step_tokens
+        )
+        for group in groups
+    ]
     num_blocks = [0] * len(groups)
     left, open_groups = kv_bytes, set(range(len(groups)))
     while open_groups:
@@ -51,13 +58,13 @@ def plan_layout(
 
 
 def _most_blocks(
-    group: KVGroup, block_size: int, max_tokens: int, max_sequences: int, max_step_tokens: int
+    window: int | None, block_size: int, max_tokens: int, max_sequences: int, max_step_tokens: int
 ) -> int:
     def blocks(tokens: int) -> int:
         return -(-tokens // block_size)
 
     most = max_sequences * blocks(max_tokens)
-    if group.window is not None:
+    if window is not None:
         # A window that starts inside a block needs one block more; the tokens of a step are held on top.
-        most = min(most, max_sequences * (blocks(group.window) + 2) + blocks(max_step_tokens))
+        most = min(most, max_sequences * (blocks(window) + 2) + blocks(max_step_tokens))
     return max(2, most)

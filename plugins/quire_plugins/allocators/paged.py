@@ -45,6 +45,7 @@ class PagedAllocator(KVAllocator):
     """Blocks on demand, all groups at once or none; equal prefixes share theirs."""
 
     Config = PagedConfig
+    releases_windows = True
 
     def __init__(self, *, config: PagedConfig, layout: KVLayout, eviction: EvictionPolicy) -> None:
         self._config = config
