@@ -35,6 +35,8 @@ FAMILIES = (
     "phi3",
     "mixtral",
 )
+WINDOWED = ("mistral", "phi3")
+"""Families of which every layer has a window."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Arm:
 
     overrides: tuple[str, ...]
     kv_tokens: int | None = None
+    kv_tokens_of_windows: int | None = None
+    """The same for families in which every layer has a window, and so holds little of a sequence."""
     repeat: bool = False
     preempts: bool = False
     hits: bool = False
@@ -55,7 +59,12 @@ ARMS = {
     "a token a step": Arm(("engine.max_step_tokens=1",)),
     "chunks of 512, prefill first": Arm(("scheduler=prefill_first", "engine.max_step_tokens=512")),
     "static, contiguous": Arm(("scheduler=static", "scheduler.batch_size=4", "allocator=contiguous")),
-    "preemption": Arm(("engine.block_size=16", "allocator.prefix_cache=false"), kv_tokens=600, preempts=True),
+    "preemption": Arm(
+        ("engine.block_size=16", "allocator.prefix_cache=false", "engine.max_step_tokens=64"),
+        kv_tokens=400,
+        kv_tokens_of_windows=160,
+        preempts=True,
+    ),
     "preemption, contiguous": Arm(
         (
             "allocator=contiguous",
@@ -134,7 +143,7 @@ def bytes_for(path: Path, tokens: int) -> int:
     return tokens * config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * head_dim * 4
 
 
-def make_engine(registry, path: Path, arm: Arm) -> Engine:
+def make_engine(registry, path: Path, family: str, arm: Arm) -> Engine:
     overrides = [
         f"model={path}",
         "dtype=float32",
@@ -143,8 +152,11 @@ def make_engine(registry, path: Path, arm: Arm) -> Engine:
         "engine.threads=1",
         *arm.overrides,
     ]
-    if arm.kv_tokens is not None:
-        overrides.append(f"engine.kv_bytes={bytes_for(path, arm.kv_tokens)}")
+    kv_tokens = arm.kv_tokens
+    if arm.kv_tokens_of_windows is not None and family in WINDOWED:
+        kv_tokens = arm.kv_tokens_of_windows
+    if kv_tokens is not None:
+        overrides.append(f"engine.kv_bytes={bytes_for(path, kv_tokens)}")
     config = compose(overrides, registry)
     return Run(config=config, registry=registry, directory=path).engine(with_text=False)
 
@@ -183,7 +195,7 @@ def check(engine: Engine, prompts, expected, *, prefix: str) -> tuple[int, int]:
 def test_greedy_tokens_are_those_of_transformers(registry, oracle, family, arm):
     path, prompts, expected = oracle(family)
     assert max(PROMPT_LENGTHS) + OUTPUT <= MAX_TOKENS
-    engine = make_engine(registry, path, arm)
+    engine = make_engine(registry, path, family, arm)
     try:
         preemptions, cached = check(engine, prompts, expected, prefix="first-")
         if arm.repeat:
@@ -199,7 +211,7 @@ def test_greedy_tokens_are_those_of_transformers(registry, oracle, family, arm):
 def test_models_that_run_through_transformers(registry, oracle, family, attention):
     assert family in FOREIGN
     path, prompts, expected = oracle(family)
-    engine = make_engine(registry, path, Arm((f"attention={attention}", "scheduler=sarathi")))
+    engine = make_engine(registry, path, family, Arm((f"attention={attention}", "scheduler=sarathi")))
     try:
         check(engine, prompts, expected, prefix="")
     finally:
