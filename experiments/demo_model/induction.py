@@ -1,0 +1,63 @@
+"""Start attention near induction heads, so that copying and recall need not be discovered.
+
+A transformer learns to copy when heads that look at the previous token meet heads that look for where the
+current token stood before (Olsson et al., In-context Learning and Induction Heads, 2022). From random
+weights that meeting takes more tokens than this run has. As in mimetic initialization (Trockman and Kolter,
+2023) the weights begin in that pattern, roughly; training refines, moves or forgets it.
+
+    layer 0   heads 0 to 3 attend `OFFSETS` tokens back and write what they read into the residual stream
+    layer 1   heads 0 to 3 match the current token with what layer 0 wrote at earlier places, and copy
+              the token that stands there
+"""
+
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
+OFFSETS = (1, 2, 1, 3)  # of heads 0 to 3; heads 2i and 2i + 1 share the key-value head i
+FAST_PAIRS = 6  # rotary pairs that tell neighbouring positions apart
+CONSTANT = 0.32  # the embeddings' common coordinate 0: a query and key that depend on the position only
+
+
+@torch.no_grad()
+def start_near_induction(model: LlamaForCausalLM) -> None:
+    """Overwrite some of the attention weights of layers 0 and 1, and one coordinate of all embeddings."""
+    width, size = model.config.hidden_size, model.config.head_dim
+    embeddings = model.get_input_embeddings().weight
+    embeddings[:, 0] = CONSTANT
+    first, second = (layer.self_attn for layer in model.model.layers[:2])
+    for layer in model.model.layers:
+        layer.mlp.down_proj.weight.mul_(0.2)  # random features would drown what the heads write
+    # Subspaces that don't overlap: two read by key-value heads 0 and 1 of layer 0, four written by its heads.
+    spaces = _orthonormal_rows(6 * size, width).split(size)
+    readers, writers = spaces[:2], spaces[2:]
+
+    pair = torch.arange(FAST_PAIRS)
+    angle = 10_000.0 ** (-2 * pair / size)
+    for head, offset in enumerate(OFFSETS):
+        group, rows = head // 2, slice(head * size, (head + 1) * size)
+        key_rows = slice(group * size, (group + 1) * size)
+        # Column 0 reads the constant; turning the query back by `offset` positions makes the score of
+        # distance d peak at d = offset: sum over pairs of cos((d - offset) * angle).
+        first.q_proj.weight[head * size + pair, 0] = 0.45 * torch.cos(offset * angle)
+        first.q_proj.weight[head * size + size // 2 + pair, 0] = -0.45 * torch.sin(offset * angle)
+        first.k_proj.weight[group * size + pair, 0] = 0.45
+        first.v_proj.weight[key_rows] = readers[group]
+        first.o_proj.weight[:, rows] = 0.15 * writers[head].T
+
+    # Rotation hardly moves the slow pairs, so that what is matched there matches at any distance.
+    slow = torch.cat([torch.arange(size // 4, size // 2), torch.arange(3 * size // 4, size)])
+    chosen = [torch.randperm(size)[: len(slow)] for _ in range(2)]  # what of a reader a key holds
+    for group in range(2):
+        copied = _orthonormal_rows(size, width)
+        second.k_proj.weight[group * size + slow] = 2.5 * writers[2 * group][chosen[group]]
+        second.v_proj.weight[group * size : (group + 1) * size] = copied
+        for head in (2 * group, 2 * group + 1):
+            second.q_proj.weight[head * size + slow] = 2.5 * readers[group][chosen[group]]
+            second.o_proj.weight[:, head * size : (head + 1) * size] = 0.3 * copied.T
+
+
+def _orthonormal_rows(rows: int, width: int) -> Tensor:
+    """(rows, width), random, and blind to the constant coordinate."""
+    basis = torch.linalg.qr(torch.randn(width - 1, rows)).Q.T
+    return torch.cat([torch.zeros(rows, 1), basis], dim=1)
