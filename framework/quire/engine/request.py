@@ -72,7 +72,8 @@ class SamplingParams:
         check("min_tokens", self.min_tokens >= 0, "at least 0")
         if self.max_tokens is not None:
             check("min_tokens", self.min_tokens <= self.max_tokens, f"at most max_tokens={self.max_tokens}")
-        check("stop", not isinstance(self.stop, str) and all(self.stop), "strings that are not empty, in a list")
+        listed = not isinstance(self.stop, str)
+        check("stop", listed and all(self.stop), "strings that are not empty, in a list")
         check("allowed_token_ids", self.allowed_token_ids != (), "None or at least one token id")
         check("logprobs", self.logprobs is None or self.logprobs >= 0, "at least 0, or None")
         check(
