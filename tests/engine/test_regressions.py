@@ -180,3 +180,21 @@ def test_tokens_never_written_are_in_the_vocabulary(make_engine):
     """The next step's rows of a sequence whose step failed read such, and an id of chance broke it."""
     slots = make_engine("engine.kv_bytes=1MiB")._executor._runner._slots
     assert not slots.tokens.any()
+
+
+def test_a_sequence_that_ends_while_it_waits_is_forgotten_by_the_allocator_too():
+    """Only running ones were freed: what was remembered of a waiting one's prefix stayed for ever."""
+
+    class Recalling(PagedAllocator):
+        freed = ()
+
+        def free(self, seq):
+            self.freed += (seq.id,)
+            super().free(seq)
+
+    layout = make_layout(50)
+    allocator = Recalling(config=PagedConfig(), layout=layout, eviction=Lru(config=LruConfig()))
+    engine = Rehearsal(scheduler=Fcfs(config=FcfsConfig()), layout=layout, allocator=allocator).engine
+    engine.add(request("waits"))
+    engine.abort("waits")
+    assert allocator.freed == ("waits",)

@@ -119,6 +119,7 @@ class Roster:
         """Forget a sequence; its request goes with its last one."""
         if sequence.status is Status.WAITING:
             self.waiting.remove(sequence)
+            self._allocator.free(sequence.view)  # what it was probed for may be remembered
         else:
             self._leave(sequence)
         sequence.status = Status.FINISHED
