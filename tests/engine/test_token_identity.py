@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import FOREIGN, MAX_TOKENS, VOCABULARY, make_checkpoint
+from transformers import AutoModelForCausalLM
 
 from quire.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
+from quire.models.checkpoint import open_checkpoint
 from quire.registry import load_registry
 from quire.run import Run
 from quire.serving import serve
@@ -23,6 +25,7 @@ from quire.serving import serve
 OUTPUT = 64
 PROMPT_LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130, 300)
 FAMILIES = (
+    "demo",
     "llama",
     "llama_llama3",
     "llama_yarn",
@@ -103,8 +106,12 @@ def oracle(tmp_path_factory):
     @cache
     def of(family: str) -> tuple[Path, tuple[tuple[int, ...], ...], tuple[Expected, ...]]:
         torch.set_num_threads(1)  # for models this small a second thread costs more than it brings
-        path = tmp_path_factory.mktemp(family)
-        model = make_checkpoint(family, path)
+        if family == "demo":
+            path = open_checkpoint("demo").path
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        else:
+            path = tmp_path_factory.mktemp(family)
+            model = make_checkpoint(family, path)
         prompts = make_prompts()
         return path, prompts, tuple(generate(model, prompt) for prompt in prompts)
 
