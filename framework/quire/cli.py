@@ -22,7 +22,7 @@ COMMANDS = {
 }
 """Each module has `main(arguments: list[str]) -> None`."""
 
-_log = logging.getLogger("quire")
+_log = logging.getLogger("quire.cli")
 
 
 def main() -> NoReturn:
@@ -109,10 +109,10 @@ def job(composed: object) -> None:
         registry.create("task", config.task).run(run)
     except UserError as error:
         status = 2
-        _log.error("error: %s%s", cell, error)
+        _log.error("quire: error: %s%s", cell, error)
     except Exception:
         status = 1
-        _log.exception("error: %sthe run broke", cell)
+        _log.exception("quire: error: %sthe run broke", cell)
     else:
         return
     if sweep:
