@@ -11,19 +11,29 @@ weights that meeting takes more tokens than this run has. As in mimetic initiali
 """
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
 OFFSETS = (1, 2, 1, 3)  # of heads 0 to 3; heads 2i and 2i + 1 share the key-value head i
 FAST_PAIRS = 6  # rotary pairs that tell neighbouring positions apart
+SPACE = "Ġ"  # how byte-level BPE writes a leading space
 CONSTANT = 0.32  # the embeddings' common coordinate 0: a query and key that depend on the position only
 
 
 @torch.no_grad()
-def start_near_induction(model: LlamaForCausalLM) -> None:
-    """Overwrite some of the attention weights of layers 0 and 1, and one coordinate of all embeddings."""
+def start_near_induction(model: LlamaForCausalLM, tokenizer: Tokenizer) -> None:
+    """Overwrite some of the weights of layers 0 and 1, and of the embeddings."""
     width, size = model.config.hidden_size, model.config.head_dim
     embeddings = model.get_input_embeddings().weight
+    # A word with and without its space are two tokens: alike, so that one can be matched with the other and
+    # copied as the other, and an offset that all pairs share apart.
+    offset = 0.02 * torch.randn(width)
+    vocabulary = tokenizer.get_vocab()
+    for token, index in sorted(vocabulary.items()):
+        spaced = vocabulary.get(f"{SPACE}{token}")
+        if spaced is not None:
+            embeddings[index] = 0.9 * embeddings[spaced] + 0.3 * embeddings[index] + offset
     embeddings[:, 0] = CONSTANT
     first, second = (layer.self_attn for layer in model.model.layers[:2])
     for layer in model.model.layers:
@@ -34,13 +44,13 @@ def start_near_induction(model: LlamaForCausalLM) -> None:
 
     pair = torch.arange(FAST_PAIRS)
     angle = 10_000.0 ** (-2 * pair / size)
-    for head, offset in enumerate(OFFSETS):
+    for head, distance in enumerate(OFFSETS):
         group, rows = head // 2, slice(head * size, (head + 1) * size)
         key_rows = slice(group * size, (group + 1) * size)
-        # Column 0 reads the constant; turning the query back by `offset` positions makes the score of
-        # distance d peak at d = offset: sum over pairs of cos((d - offset) * angle).
-        first.q_proj.weight[head * size + pair, 0] = 0.45 * torch.cos(offset * angle)
-        first.q_proj.weight[head * size + size // 2 + pair, 0] = -0.45 * torch.sin(offset * angle)
+        # Column 0 reads the constant; turning the query back by `distance` positions makes the score of
+        # d tokens back peak at d = distance: sum over pairs of cos((d - distance) * angle).
+        first.q_proj.weight[head * size + pair, 0] = 0.45 * torch.cos(distance * angle)
+        first.q_proj.weight[head * size + size // 2 + pair, 0] = -0.45 * torch.sin(distance * angle)
         first.k_proj.weight[group * size + pair, 0] = 0.45
         first.v_proj.weight[key_rows] = readers[group]
         first.o_proj.weight[:, rows] = 0.15 * writers[head].T

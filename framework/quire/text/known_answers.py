@@ -1,4 +1,4 @@
-"""Tasks with one right answer: recall of a pair, copying, arithmetic, JSON.
+"""Tasks with one right answer: recall of a fact, copying, arithmetic, JSON.
 
 They are generated, so that an engine's quality can be scored with no download: a model that has learned
 them answers nearly all, and a cache, a kernel or a quantization that loses information answers fewer.
@@ -86,27 +86,28 @@ def _task(kind: str, examples: Sequence[Problem], asked: Problem) -> Task:
 
 
 def _recall(rng: Random) -> Problem:
-    """Two to six pairs of a key and a value; the value of one key is asked."""
-    pairs = rng.randint(2, 6)
-    form = rng.choice(("codes", "owners", "places"))
-    if form == "codes":
-        keys = rng.sample(rng.choice((lexicon.NAMES, lexicon.WORDS)), pairs)
-        values = [str(rng.randint(10, 999)) for _ in keys]
-        facts = "\n".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True))
+    """Two to six facts, one a line, each about a key of its own; the fact about one key is asked."""
+    count = rng.randint(2, 6)
+    form = rng.choice(("numbers", "owners", "places"))
+    if form == "numbers":
+        keys = rng.sample(rng.choice((lexicon.NAMES, lexicon.WORDS)), count)
+        facts = [f"{key}: {rng.randint(10, 999)}" for key in keys]
         question = "What is the number of {}?"
     elif form == "owners":
-        keys = rng.sample(lexicon.NAMES, pairs)
-        things = rng.sample(lexicon.THINGS, pairs)
-        values = [f"the {rng.choice(lexicon.COLORS)} {thing}" for thing in things]
-        facts = " ".join(f"{key} has {value}." for key, value in zip(keys, values, strict=True))
+        keys = rng.sample(lexicon.NAMES, count)
+        things = rng.sample(lexicon.THINGS, count)
+        facts = [
+            f"{key} has the {rng.choice(lexicon.COLORS)} {thing}."
+            for key, thing in zip(keys, things, strict=True)
+        ]
         question = "What does {} have?"
     else:
-        keys = rng.sample(lexicon.THINGS, pairs)
-        values = [f"near the {place}" for place in rng.sample(lexicon.PLACES, pairs)]
-        facts = " ".join(f"The {key} is {value}." for key, value in zip(keys, values, strict=True))
+        keys = rng.sample(lexicon.THINGS, count)
+        places = rng.sample(lexicon.PLACES, count)
+        facts = [f"The {key} is near the {place}." for key, place in zip(keys, places, strict=True)]
         question = "Where is the {}?"
-    asked = rng.randrange(pairs)
-    return Problem(question=f"{facts}\n{question.format(keys[asked])}", answer=values[asked])
+    asked = rng.randrange(count)
+    return Problem(question="\n".join((*facts, question.format(keys[asked]))), answer=facts[asked])
 
 
 def _copy(rng: Random) -> Problem:
