@@ -7,7 +7,9 @@ from pathlib import Path
 
 import jinja2
 import pytest
+import torch
 from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import quire
 from quire.text.corpus import SPECIAL_TOKENS, chat_text, corpus
@@ -47,9 +49,6 @@ def test_the_chat_template_writes_what_the_model_was_trained_on():
 
 
 def test_most_known_answers_are_right_and_generation_ends():
-    torch = pytest.importorskip("torch")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(DEMO_MODEL, dtype=torch.float32)
     tasks = known_answer_tasks(2_000_000, 80)
