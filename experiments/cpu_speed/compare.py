@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -20,18 +19,13 @@ from pathlib import Path
 
 from workload import SHAPES, make_checkpoint, make_requests
 
+from quire.provenance import commit_of, describe_machine
+
 HERE = Path(__file__).parent
 ARMS = {
     "quire": [str(HERE / "arm_quire.py")],
     "transformers generate, static batches of 16": [str(HERE / "arm_transformers.py")],
 }
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 def run_arm(command: list[str], model: Path, requests: Path) -> dict:
@@ -44,11 +38,6 @@ def run_arm(command: list[str], model: Path, requests: Path) -> dict:
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> None:
@@ -73,8 +62,8 @@ def main() -> None:
     medians = {name: statistics.median(r["tokens_per_second"] for r in each) for name, each in runs.items()}
     report = {
         "command": "python " + " ".join(["experiments/cpu_speed/compare.py", *sys.argv[1:]]),
-        "commit": commit(),
-        "machine": {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0))},
+        "commit": commit_of(Path(__file__)),
+        "machine": describe_machine(),
         "versions": {name: version(name) for name in ("torch", "transformers", "quire")}
         | {"python": platform.python_version()},
         "shape": arguments.shape,

@@ -22,6 +22,7 @@ from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import Sequence, Status
 from quire.engine.step import StepBuilder
 from quire.interfaces.allocator import KVGroup, KVLayout
+from quire.provenance import commit_of, describe_machine
 from quire.registry import load_registry
 
 RUNNING = 64
@@ -118,7 +119,9 @@ def main() -> None:
             print(f"{name:14} {waiting:6} waiting: {middle:7.1f} us [{low:.1f}, {high:.1f}]")
     report = {
         "command": "python " + " ".join(["experiments/scheduling_cost/measure.py", *sys.argv[1:]]),
+        "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
+        "machine": describe_machine(),
         "calls": arguments.calls,
         "rows": rows,
     }

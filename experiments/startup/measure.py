@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from quire.provenance import commit_of, describe_machine
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, str(ROOT / "run.py")]
@@ -54,14 +55,11 @@ def main() -> None:
         name: {"median_s": statistics.median(each), "min_s": min(each), "max_s": max(each)}
         for name, each in seconds.items()
     }
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     report = {
         "command": "python " + " ".join(["experiments/startup/measure.py", *sys.argv[1:]]),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0)),
+        "machine": describe_machine(),
         "rows": rows,
         "seconds": seconds,
     }
