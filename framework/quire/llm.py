@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,8 +32,7 @@ class LLM:
         `["scheduler=sarathi", "engine.max_sequences=16"]`. Raises UserError, as the command line does.
         """
         registry = load_registry()
-        config = compose([*overrides], registry)
-        config.model = model
+        config = replace(compose(overrides, registry), model=model)
         self._run = Run(config=config, registry=registry, directory=Path(tempfile.gettempdir()))
         self._engine = self._run.engine()
         self._next_id = 0

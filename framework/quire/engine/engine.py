@@ -222,7 +222,9 @@ class Engine:
             result = self._executor.collect()
         except Exception as error:  # whatever broke the step breaks its sequences, and no others
             self._flights.popleft()
-            self._fail(flight, f"step {flight.plan.index} failed: {type(error).__name__}: {error}")
+            reason = f"step {flight.plan.index} failed: {type(error).__name__}: {error}"
+            for sequence in flight.living():
+                self._finish(sequence, FinishReason.ERROR, reason)
             return
         self._flights.popleft()
         assert result.index == flight.plan.index, "results come in the order of the plans"
@@ -279,10 +281,6 @@ class Engine:
                 self._scheduler.on_arrival(child.view)
         if reason is not None:
             self._end(sequence)
-
-    def _fail(self, flight: Flight, error: str) -> None:
-        for sequence in flight.living():
-            self._finish(sequence, FinishReason.ERROR, error)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """End a sequence that did not end by its own token, and samples that were to be forked from it."""

@@ -25,6 +25,8 @@ def build_batch(
     plan: StepPlan, slots: Slots, logit_rows: np.ndarray, *, block_size: int, device: torch.device
 ) -> Batch:
     """The batch of `plan`; `slots` must have applied its rows. `logit_rows` are tokens of the step."""
+    import torch
+
     num_rows = len(plan.rows)
     row_slots = np.fromiter((row.slot for row in plan.rows), np.int64, num_rows)
     starts = np.fromiter((row.start for row in plan.rows), np.int64, num_rows)
@@ -48,7 +50,6 @@ def build_batch(
     ]
     fixed = [token_ids, positions, query_starts, seq_lens, logit_rows]
     tensors = to_device(fixed + tables + cache_slots, device)
-    host_query_starts, host_seq_lens = to_device([query_starts, seq_lens], _cpu())
     groups = len(tables)
     return Batch(
         token_ids_T=tensors[0],
@@ -58,13 +59,7 @@ def build_batch(
         logit_rows_R=tensors[4],
         tables_GSM=tuple(tensors[5 : 5 + groups]),
         slots_GT=tuple(tensors[5 + groups :]),
-        host_query_starts_S1=host_query_starts,
-        host_seq_lens_S=host_seq_lens,
+        host_query_starts_S1=torch.from_numpy(query_starts),
+        host_seq_lens_S=torch.from_numpy(seq_lens),
         block_size=block_size,
     )
-
-
-def _cpu() -> torch.device:
-    import torch
-
-    return torch.device("cpu")

@@ -10,7 +10,7 @@ from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, ExecutorContext
-from quire.runtime.machine import keep_freed_memory
+from quire.runtime.machine import available_bytes, keep_freed_memory
 
 
 @dataclass
@@ -75,8 +75,6 @@ class LocalExecutor(Executor):
 
             free = torch.cuda.mem_get_info()[0]
         else:
-            from quire.runtime.machine import available_bytes
-
             free = available_bytes()
         return int(free * self._config.memory_fraction)
 
