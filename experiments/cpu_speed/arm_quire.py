@@ -18,7 +18,7 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.perf_counter()
 
-    from quire.compose import compose
+    from quire.config.compose import compose
     from quire.engine.request import Request, SamplingParams
     from quire.registry import load_registry
     from quire.run import Run

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workload import SHAPES, make_checkpoint, make_requests
 
-from quire.provenance import commit_of, describe_machine
+from quire.jobs.provenance import commit_of, describe_machine
 
 HERE = Path(__file__).parent
 ARMS = {

@@ -22,7 +22,7 @@ from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import Sequence, Status
 from quire.engine.step import StepBuilder
 from quire.interfaces.allocator import KVGroup, KVLayout
-from quire.provenance import commit_of, describe_machine
+from quire.jobs.provenance import commit_of, describe_machine
 from quire.registry import load_registry
 
 RUNNING = 64

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from quire.provenance import commit_of, describe_machine
+from quire.jobs.provenance import commit_of, describe_machine
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, str(ROOT / "run.py")]

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from quire.completions import Completion, Completions
-from quire.compose import compose
+from quire.config.compose import compose
 from quire.engine.request import Request, SamplingParams
+from quire.jobs.completions import Completion, Completions
+from quire.jobs.feed import serve
 from quire.registry import load_registry
 from quire.run import Run
-from quire.serving import serve
 
 
 class LLM:

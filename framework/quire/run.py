@@ -19,7 +19,7 @@ from quire.registry import Registry
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from quire.config import RunConfig
+    from quire.config.run_config import RunConfig
     from quire.engine.engine import Engine
     from quire.interfaces.allocator import KVLayout
     from quire.interfaces.attention import AttentionBackend

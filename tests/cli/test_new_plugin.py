@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from quire.commands.new_plugin import main, template_kinds
+from quire.cli.new_plugin import main, template_kinds
 from quire.errors import UserError
 
 RUN_PY = Path(__file__).parents[2] / "run.py"

@@ -33,7 +33,7 @@ def run(site: Path, directory: Path, *arguments: str) -> str:
 
 
 def test_it_is_the_installed_package_that_runs(installed, tmp_path):
-    code = "import quire.compose; print(quire.compose.__file__, quire.compose.config_directory())"
+    code = "from quire.config import compose; print(compose.__file__, compose.config_directory())"
     module, conf = run(installed, tmp_path, "-c", code).split()
     assert Path(module).is_relative_to(installed)
     assert Path(conf) == installed / "quire" / "conf"

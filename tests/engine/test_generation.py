@@ -4,13 +4,13 @@ import pytest
 import torch
 from checkpoints import VOCABULARY, make_checkpoint
 
-from quire.compose import compose
+from quire.config.compose import compose
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
 from quire.errors import RequestRefused
+from quire.jobs.feed import serve
 from quire.registry import load_registry
 from quire.run import Run
-from quire.serving import serve
 
 PROMPT = tuple(range(10, 40))
 

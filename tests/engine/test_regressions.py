@@ -7,13 +7,13 @@ import pytest
 import torch
 from checkpoints import make_checkpoint
 
-from quire.compose import compose
+from quire.config.compose import compose
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
 from quire.errors import MissingCapability, RequestRefused, UserError
+from quire.jobs.feed import serve
 from quire.registry import load_registry
 from quire.run import Run
-from quire.serving import serve
 from quire.testing import Arrival, Rehearsal, make_layout
 from quire_plugins.allocators.paged import PagedAllocator, PagedConfig
 from quire_plugins.attention.paged import PagedAttention

@@ -14,13 +14,13 @@ import torch
 from checkpoints import FOREIGN, MAX_TOKENS, VOCABULARY, make_checkpoint
 from transformers import AutoModelForCausalLM
 
-from quire.compose import compose
+from quire.config.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
+from quire.jobs.feed import serve
 from quire.models.checkpoint import open_checkpoint
 from quire.registry import load_registry
 from quire.run import Run
-from quire.serving import serve
 
 OUTPUT = 64
 PROMPT_LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130, 300)

@@ -207,7 +207,7 @@ def test_a_kinds_name_is_made_of_words():
 
 def test_registering_everything_imports_no_heavy_library():
     code = (
-        "import sys; from quire.registry import load_registry; from quire.compose import store;"
+        "import sys; from quire.registry import load_registry; from quire.config.compose import store;"
         "registry = load_registry(); store(registry); registry.plugins();"
         "print(sorted({'torch', 'triton', 'transformers', 'rich', 'numpy'} & set(sys.modules)))"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from quire.clock import VirtualClock
-from quire.config import RunConfig
+from quire.config.run_config import RunConfig
 from quire.engine.engine import Engine
 from quire.interfaces.allocator import KVGroup, KVLayout
 from quire.models.model import ModelInfo

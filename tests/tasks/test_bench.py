@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scripted import ScriptedRun
 
-from quire.completions import Completion, Sample
 from quire.engine.request import Request
 from quire.engine.sequence import FinishReason
 from quire.errors import UserError
+from quire.jobs.completions import Completion, Sample
 from quire_plugins.tasks.bench import BenchConfig, Findings
 from quire_plugins.workloads.demo import DemoConfig
 from quire_plugins.workloads.synthetic import SyntheticConfig

@@ -14,8 +14,8 @@ from quire.interfaces.workload import Workload, WorkloadContext
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quire.completions import Completion
     from quire.engine.engine import Engine
+    from quire.jobs.completions import Completion
     from quire.run import Run
     from quire.text.tokenizer import Tokenizer
 
@@ -50,10 +50,10 @@ class BenchTask(Task):
         self._config = config
 
     def run(self, run: Run) -> None:
-        from quire.completions import Completions
-        from quire.console import ServingProgress, results_table
-        from quire.recording import Recording
-        from quire.serving import serve
+        from quire.jobs.completions import Completions
+        from quire.jobs.console import ServingProgress, results_table
+        from quire.jobs.feed import serve
+        from quire.jobs.recording import Recording
 
         workload = run.workload()
         tokenizer = run.tokenizer if workload.uses_text else None

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
-from quire.jsonl import numbered_lines
+from quire.jobs.jsonl import numbered_lines
 from quire_plugins.tasks.input_lines import fingerprint, make_request, parse_line
 from quire_plugins.tasks.output_lines import ResultFiles, result_line
 
 if TYPE_CHECKING:
-    from quire.completions import Completion
+    from quire.jobs.completions import Completion
     from quire.text.tokenizer import Tokenizer
 
 

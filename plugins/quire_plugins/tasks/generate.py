@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.task import Task
-from quire.sampling_fields import sampling_from_json
+from quire.jobs.sampling_fields import sampling_from_json
 from quire_plugins.tasks.file_job import FileJob, check_input
 from quire_plugins.tasks.output_lines import ResultFiles, finished_lines
 
 if TYPE_CHECKING:
-    from quire.completions import Completion
+    from quire.jobs.completions import Completion
     from quire.run import Run
 
 _READ_AHEAD = 256
@@ -132,10 +132,10 @@ class GenerateTask(Task):
 
     def _complete(self, run: Run, path: Path, output: Path, finished: Container[int], todo: int) -> None:
         """Do the lines of `path` that are not finished, `todo` in number."""
-        from quire.completions import Completions
-        from quire.console import ServingProgress
-        from quire.recording import Recording
-        from quire.serving import serve
+        from quire.jobs.completions import Completions
+        from quire.jobs.console import ServingProgress
+        from quire.jobs.feed import serve
+        from quire.jobs.recording import Recording
 
         completions = Completions()
         with (
@@ -172,9 +172,9 @@ class GenerateTask(Task):
 
     def _answer(self, run: Run, prompt: str) -> None:
         """Continue one prompt on the console, as it comes where there is one sample."""
-        from quire.completions import Completions
-        from quire.recording import Recording
-        from quire.serving import serve
+        from quire.jobs.completions import Completions
+        from quire.jobs.feed import serve
+        from quire.jobs.recording import Recording
 
         sampling, completions = self._config.sampling(), Completions()
         ended: list[Completion] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
-from quire.sampling_fields import integers, sampling_from_json
+from quire.jobs.sampling_fields import integers, sampling_from_json
 
 if TYPE_CHECKING:
     from quire.text.tokenizer import Tokenizer

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import UserError
-from quire.jsonl import JsonLinesWriter, drop_partial_line
+from quire.jobs.jsonl import JsonLinesWriter, drop_partial_line
 from quire_plugins.tasks.input_lines import LABEL_KEYS, PROMPT_KEYS, fingerprint, parse_line
 
 if TYPE_CHECKING:
-    from quire.completions import Completion, Sample
     from quire.engine.plan import TokenLogprobs
+    from quire.jobs.completions import Completion, Sample
     from quire.text.tokenizer import Tokenizer
 
 _BEGINNING = b'{"index": '

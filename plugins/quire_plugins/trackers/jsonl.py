@@ -14,7 +14,7 @@ from typing import Any
 from quire.engine.records import RequestRecord, StepRecord
 from quire.errors import UserError
 from quire.interfaces.tracker import Tracker
-from quire.jsonl import JsonLinesWriter
+from quire.jobs.jsonl import JsonLinesWriter
 
 _logger = logging.getLogger(__name__)
 

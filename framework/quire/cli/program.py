@@ -17,8 +17,8 @@ from typing import NoReturn
 from quire.errors import UserError
 
 COMMANDS = {
-    "plugins": "quire.commands.plugins",
-    "new-plugin": "quire.commands.new_plugin",
+    "plugins": "quire.cli.plugins",
+    "new-plugin": "quire.cli.new_plugin",
 }
 """Each module has `main(arguments: list[str]) -> None`."""
 
@@ -62,8 +62,8 @@ def _run(words: list[str]) -> None:
     """Let Hydra compose and run a job, or show what it would be (--help, --cfg, --info, completion)."""
     import hydra
 
-    from quire.complaints import explain
-    from quire.compose import COMPLAINTS, CONFIG_NAME, config_directory, hydra_version, store
+    from quire.config.complaints import explain
+    from quire.config.compose import COMPLAINTS, CONFIG_NAME, config_directory, hydra_version, store
     from quire.registry import load_registry, near_miss
 
     if words and not words[0].startswith(("-", "+", "~")) and "=" not in words[0]:
@@ -95,7 +95,7 @@ def job(composed: object) -> None:
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
-    from quire.compose import run_config
+    from quire.config.compose import run_config
     from quire.registry import load_registry
     from quire.run import Run
 

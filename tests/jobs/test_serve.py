@@ -8,8 +8,8 @@ from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
 from quire.interfaces.allocator import KVGroup, KVLayout
+from quire.jobs.feed import serve
 from quire.models.model import ModelInfo
-from quire.serving import serve
 from quire.testing.script import Script
 from quire.testing.scripted_executor import ScriptedExecutor
 from quire_plugins.allocators.paged import PagedAllocator

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from quire.cli.templates.logits_processor import NewPlugin, NewPluginConfig
 from quire.engine.request import SamplingParams
 from quire.errors import UserError
 from quire.interfaces import LogitsProcessor
-from quire.new_plugin.logits_processor import NewPlugin, NewPluginConfig
 from quire.testing import LogitsProcessorSuite, make_rows
 
 PROCESSOR = NewPlugin(config=NewPluginConfig())

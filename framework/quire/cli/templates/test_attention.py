@@ -2,9 +2,9 @@
 
 import pytest
 
+from quire.cli.templates.attention import NewPlugin, NewPluginConfig
 from quire.errors import UserError
 from quire.interfaces import AttentionBackend
-from quire.new_plugin.attention import NewPlugin, NewPluginConfig
 from quire.testing import AttentionSuite
 
 

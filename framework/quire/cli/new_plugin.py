@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def template_kinds() -> list[str]:
     """Kinds for which there is a template, in the order of the table of kinds."""
-    names = {file.name for file in resources.files("quire.new_plugin").iterdir()}
+    names = {file.name for file in resources.files("quire.cli.templates").iterdir()}
     return [kind.name for kind in KINDS if f"{kind.name}.py" in names]
 
 
@@ -107,11 +107,11 @@ class NewDistribution:
         return list(files)
 
     def _render(self, template: str) -> str:
-        text = resources.files("quire.new_plugin").joinpath(template).read_text(encoding="utf-8")
+        text = resources.files("quire.cli.templates").joinpath(template).read_text(encoding="utf-8")
         for placeholder, value in {  # in this order: some contain others
             "new_plugin_kind": self.kind,
             "new_plugin_example": self.example,
-            "quire.new_plugin": self.package,
+            "quire.cli.templates": self.package,
             "quire-new-plugin": self.distribution,
             "NewPlugin": self.class_name,
             "new_plugin": self.name,

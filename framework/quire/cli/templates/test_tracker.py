@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from quire.cli.templates.tracker import NewPlugin, NewPluginConfig
 from quire.engine.records import RequestRecord
 from quire.errors import UserError
-from quire.new_plugin.tracker import NewPlugin, NewPluginConfig
 
 
 def record(request_id: str, **fields: object) -> RequestRecord:

@@ -8,8 +8,8 @@ from dataclasses import fields
 import pytest
 from distributions import write_distribution
 
-from quire.compose import compose
-from quire.config import Device, DType, RunConfig, run_config_type
+from quire.config.compose import compose
+from quire.config.run_config import Device, DType, RunConfig, run_config_type
 from quire.engine.config import EngineConfig
 from quire.errors import UserError
 from quire.kinds import KINDS, Kind

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from quire.compose import compose
+from quire.cli.templates.task import NewPlugin, NewPluginConfig
+from quire.config.compose import compose
 from quire.errors import UserError
-from quire.new_plugin.task import NewPlugin, NewPluginConfig
 from quire.registry import load_registry
 from quire.run import Run
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from quire.cli.templates.sampler import NewPlugin, NewPluginConfig
 from quire.engine.request import SamplingParams
 from quire.errors import UserError
 from quire.interfaces import Sampler
-from quire.new_plugin.sampler import NewPlugin, NewPluginConfig
 from quire.testing import SamplerSuite, make_rows
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from quire.cli.templates.workload import NewPlugin, NewPluginConfig
 from quire.errors import UserError
 from quire.interfaces import WorkloadContext
-from quire.new_plugin.workload import NewPlugin, NewPluginConfig
 
 WORKLOAD = NewPlugin(config=NewPluginConfig(bursts=3, size=2, gap=0.5, prompt_tokens=5, output_tokens=4))
 

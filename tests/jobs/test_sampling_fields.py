@@ -6,7 +6,7 @@ import pytest
 
 from quire.engine.request import SamplingParams
 from quire.errors import UserError
-from quire.sampling_fields import sampling_from_json
+from quire.jobs.sampling_fields import sampling_from_json
 
 GIVEN = {
     "temperature": 1,

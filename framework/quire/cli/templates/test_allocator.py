@@ -1,7 +1,7 @@
 """`NewPlugin` keeps the contract of every KV allocator, and grows as its option says."""
 
+from quire.cli.templates.allocator import NewPlugin, NewPluginConfig
 from quire.interfaces import CachedBlock, EvictionPolicy, KVAllocator, KVLayout
-from quire.new_plugin.allocator import NewPlugin, NewPluginConfig
 from quire.testing import AllocatorSuite, make_layout, make_sequence
 
 

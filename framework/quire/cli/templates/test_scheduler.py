@@ -1,9 +1,9 @@
 """`NewPlugin` keeps the contract of every scheduler, and has the idea that it should have."""
 
+from quire.cli.templates.scheduler import NewPlugin, NewPluginConfig
 from quire.engine.config import EngineConfig
 from quire.engine.request import Request, SamplingParams
 from quire.interfaces import Scheduler
-from quire.new_plugin.scheduler import NewPlugin, NewPluginConfig
 from quire.testing import Arrival, Rehearsal, SchedulerSuite, make_layout
 
 

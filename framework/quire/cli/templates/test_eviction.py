@@ -1,7 +1,7 @@
 """`NewPlugin` keeps the contract of every eviction policy, and has the idea that it should have."""
 
+from quire.cli.templates.eviction import NewPlugin, NewPluginConfig
 from quire.interfaces import CachedBlock, EvictionPolicy
-from quire.new_plugin.eviction import NewPlugin, NewPluginConfig
 from quire.testing import EvictionSuite
 
 

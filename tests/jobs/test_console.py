@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from quire import console as module
-from quire.console import ServingProgress, results_table
+from quire.jobs import console as module
 from quire.engine.records import RequestRecord
+from quire.jobs.console import ServingProgress, results_table
 from quire.metrics import Summary
 
 

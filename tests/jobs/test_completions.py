@@ -2,11 +2,11 @@
 
 import pytest
 
-from quire.completions import Completions
 from quire.engine.outputs import SequenceOutput
 from quire.engine.plan import TokenLogprobs
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
+from quire.jobs.completions import Completions
 
 
 def request(id: str, n: int = 1) -> Request:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from quire.config import RunConfig
+from quire.config.run_config import RunConfig
 from quire.registry import PluginInfo, Registry
 
 _LIBRARIES = ("torch", "triton", "transformers", "tokenizers", "numpy", "hydra-core", "omegaconf")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from quire.engine.engine import Engine
 from quire.engine.outputs import SequenceOutput
+from quire.jobs.provenance import describe_run
 from quire.metrics.summary import Summary
-from quire.provenance import describe_run
 
 if TYPE_CHECKING:
     from quire.run import Run

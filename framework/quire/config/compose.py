@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from quire.complaints import explain
-from quire.config import RunConfig, run_config_type
+from quire.config.complaints import explain
+from quire.config.help import help_template
+from quire.config.run_config import RunConfig, run_config_type
 from quire.errors import UserError
-from quire.help import help_template
 from quire.registry import Registry, load_registry, near_miss
 
 CONFIG_NAME = "config"
@@ -33,7 +33,7 @@ def hydra_version() -> dict[str, str]:
 
 def config_directory() -> Path:
     """conf/ with config.yaml: inside the installed package, or beside framework/ in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
 

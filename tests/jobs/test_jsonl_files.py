@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from quire.jsonl import JsonLinesWriter, drop_partial_line, numbered_lines
+from quire.jobs.jsonl import JsonLinesWriter, drop_partial_line, numbered_lines
 
 
 def test_what_was_written_can_be_read_before_the_file_is_closed(tmp_path):

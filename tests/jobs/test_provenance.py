@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from distributions import SCHEDULER, write_distribution
 
-from quire.compose import compose
-from quire.config import Device
-from quire.provenance import commit_of, describe_run
+from quire.config.compose import compose
+from quire.config.run_config import Device
+from quire.jobs.provenance import commit_of, describe_run
 from quire.registry import load_registry
 
 
@@ -94,8 +94,8 @@ def test_a_run_describes_itself_in_plain_data(tmp_path, monkeypatch):
 
 def test_describing_imports_no_heavy_library():
     code = (
-        "import sys; from quire.compose import compose; from quire.registry import load_registry;"
-        "from quire.provenance import describe_run; registry = load_registry();"
+        "import sys; from quire.config.compose import compose; from quire.registry import load_registry;"
+        "from quire.jobs.provenance import describe_run; registry = load_registry();"
         "describe_run(compose([], registry), registry);"
         "print(sorted({'torch', 'triton', 'transformers'} & set(sys.modules)))"
     )
