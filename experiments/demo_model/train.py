@@ -1,6 +1,6 @@
 """Train the demo model from scratch on the generated corpus, and write it in Hugging Face format.
 
-    python experiments/demo_model/train.py [--steps 4200] [--seed 0] [--out framework/quire/demo_model]
+    python experiments/demo_model/train.py [--steps 4400] [--seed 0] [--out framework/quire/demo_model]
 
 One CPU process, of a length in steps, not in minutes. The schedule is warm-up, stable, decay (Hu et al.,
 MiniCPM, 2024): up to the decay a run is the beginning of every longer one, so that `--resume` can lengthen
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import torch
 import transformers
@@ -44,13 +45,14 @@ class Phase:
     start: int
     length: int  # tokens a row
     repeated: float = 0.0  # the part of the rows that are no text but random tokens, again and again
+    looked_up: float = 0.0  # the part of the rows that are no text but random pairs, listed and looked up
 
 
 CURRICULUM = (
     Phase(start=0, length=128, repeated=1.0),
-    Phase(start=300, length=128, repeated=0.25),
-    Phase(start=1000, length=256, repeated=0.125),
-    Phase(start=2000, length=256),
+    Phase(start=300, length=128, repeated=0.125, looked_up=0.25),
+    Phase(start=1000, length=256, repeated=0.125, looked_up=0.25),
+    Phase(start=2000, length=256, looked_up=0.125),
 )
 
 
@@ -96,6 +98,7 @@ class Rows:
     def __init__(self, *, tokenizer: Tokenizer, seed: int) -> None:
         self._documents = self._encode(tokenizer, corpus(seed))
         self._generator = torch.Generator().manual_seed(seed)
+        self._random = Random(f"rows {seed}")
         self._question_starts = {tokenizer.token_to_id(word) for word in ("<|user|>", "Question", "Example")}
         self._question_ends = {tokenizer.token_to_id(word) for word in (END, "Answer")}
 
@@ -108,18 +111,21 @@ class Rows:
     def batch(self, phase: Phase) -> tuple[Tensor, Tensor]:
         """Inputs and targets, (rows, length) int64."""
         count = TOKENS_PER_STEP // phase.length
-        repeats = int(phase.repeated * count)
+        repeats, lookups = int(phase.repeated * count), int(phase.looked_up * count)
         rows: list[list[int]] = []
         targets: list[list[int]] = []
-        for _ in range(count - repeats):
+        for _ in range(count - repeats - lookups):
             row: list[int] = []
             while len(row) <= phase.length:
                 row += next(self._documents)
             rows.append(row[: phase.length])
             targets.append(self._without_questions(row)[1 : phase.length + 1])
         text = [torch.tensor(part, dtype=torch.int64).view(-1, phase.length) for part in (rows, targets)]
-        random = self._repeated(repeats, phase.length)
-        return torch.cat([text[0], random[0]]), torch.cat([text[1], random[1]])
+        drills = (self._repeated(repeats, phase.length), self._looked_up(lookups, phase.length))
+        return (
+            torch.cat([text[0], *(drill[0] for drill in drills)]),
+            torch.cat([text[1], *(drill[1] for drill in drills)]),
+        )
 
     def _without_questions(self, row: list[int]) -> list[int]:
         """Questions are random: to foretell them is mostly noise, which drowned what the answers teach."""
@@ -139,11 +145,45 @@ class Rows:
         targets[:, : period - 1] = NO_TARGET
         return rows[:, :-1], targets
 
+    def _looked_up(self, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """Rows that list pairs of a key and a value, then look them up again and again in random order.
+
+        Between key and value stand the same few tokens in every pair, and a key is first named in a question,
+        as in a recall problem: only where both agree, key and place, is the value to be found. The values
+        looked up are the only targets (Arora et al., Zoology, 2023: multi-query associative recall).
+        """
+        random = self._random
+        rows, targets = [], []
+        for _ in range(count):
+            pairs = random.randint(2, 8)
+            asking, joining = (self._random_tokens(random.randint(0, 3)) for _ in range(2))
+            keys = random.sample(range(len(SPECIAL_TOKENS), VOCABULARY), pairs)
+            values = [self._random_tokens(random.randint(1, 3)) for _ in keys]
+            end = self._random_tokens(1)
+            row = [
+                token
+                for key, value in zip(keys, values, strict=True)
+                for token in (key, *joining, *value, *end)
+            ]
+            target = [NO_TARGET] * len(row)
+            while len(row) <= length:
+                pair = random.randrange(pairs)
+                lead = [*asking, keys[pair], *end, keys[pair], *joining]
+                row += lead + values[pair] + end
+                target += [NO_TARGET] * len(lead) + values[pair] + end
+            rows.append(row[:length])
+            targets.append(target[1 : length + 1])
+        return tuple(torch.tensor(part, dtype=torch.int64).view(-1, length) for part in (rows, targets))
+
+    def _random_tokens(self, count: int) -> list[int]:
+        return [self._random.randrange(len(SPECIAL_TOKENS), VOCABULARY) for _ in range(count)]
+
 
 def phase_at(step: int, steps: int) -> Phase:
-    """By the curriculum; whole contexts while the rate decays."""
+    """By the curriculum; whole contexts in every fourth step of its last phase, and while the rate decays."""
     phase = [phase for phase in CURRICULUM if step >= phase.start][-1]
-    return replace(phase, length=CONTEXT) if step >= (1 - DECAY_PART) * steps else phase
+    whole = step >= (1 - DECAY_PART) * steps or (phase is CURRICULUM[-1] and step % 4 == 0)
+    return replace(phase, length=CONTEXT) if whole else phase
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -196,7 +236,7 @@ def plot(curve: list[dict[str, float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4200)
+    parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "framework/quire/demo_model")
