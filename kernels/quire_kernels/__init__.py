@@ -20,6 +20,12 @@ Every implementation exports
     rotary(q_THD, k_TKD, positions_T, cos_sin_PR, *, interleaved=False)
     act_mul(gate_up_T2I, out_TI, *, activation)
 
+and `cpu`, with functions in `reference` for an oracle, products whose weights are held once, packed:
+
+    PackedLinear(weight_OI, bias_O)                                         as floats
+    Int8Linear(values_OI, scales_O, bias_O)                                 int8_linear
+    GroupwiseLinear(values_OI, scales_OG, zeros_OG, bias_O, *, bits, group_size)   groupwise_linear
+
 with these meanings:
 
 `slots_T` (int64) addresses the cache by token: slot = block * B + offset in the block. A negative slot is

@@ -5,6 +5,7 @@ from pathlib import Path
 from packed import ReferenceAttention
 
 from quire.interfaces.ops import Ops
+from quire.interfaces.quantization import Quantization
 from quire.models.build import load_model
 from quire.models.model import Model
 from quire_plugins.architectures.gemma import Gemma2, Gemma3
@@ -14,6 +15,7 @@ from quire_plugins.architectures.mixtral import Mixtral
 from quire_plugins.architectures.phi3 import Phi3
 from quire_plugins.architectures.qwen import Qwen2, Qwen3, Qwen3Moe
 from quire_plugins.ops.torch_ops import TorchOps, TorchOpsConfig
+from quire_plugins.quantization.none import NoQuantization, NoQuantizationConfig
 
 ARCHITECTURES = {
     "Gemma2ForCausalLM": Gemma2(),
@@ -32,6 +34,7 @@ def load(
     directory: Path | str,
     *,
     ops: Ops | None = None,
+    quantization: Quantization | None = None,
     dtype: str = "auto",
     device: str = "cpu",
     max_tokens: int | None = None,
@@ -41,6 +44,7 @@ def load(
         architectures=ARCHITECTURES,
         attention=ReferenceAttention(),
         ops=ops or TorchOps(config=TorchOpsConfig(), device=device),
+        quantization=quantization or NoQuantization(config=NoQuantizationConfig(), device=device),
         device=device,
         dtype=dtype,
         max_tokens=max_tokens,

@@ -15,6 +15,7 @@ from quire.errors import MissingCapability, UserError
 from quire.models.build import load_model
 from quire.models.dtypes import resolve_dtype
 from quire_plugins.ops.torch_ops import TorchOps, TorchOpsConfig
+from quire_plugins.quantization.none import NoQuantization, NoQuantizationConfig
 
 
 def change_config(directory: Path, **changes: Any) -> None:
@@ -43,7 +44,11 @@ def change_config(directory: Path, **changes: Any) -> None:
             r"weights: 9 tensors \(model\.layers\.2\..* first\) in the checkpoint",
         ),
         ("llama", {"tie_word_embeddings": "no"}, "tie_word_embeddings='no': must be true or false"),
-        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config is set"),
+        (
+            "llama",
+            {"quantization_config": {"bits": 4, "quant_method": "hqq"}},
+            r"quantization_config.quant_method='hqq': must be gptq or awq or compressed-tensors",
+        ),
         (
             "llama_tied_biased",
             {"attention_bias": False},
@@ -108,6 +113,7 @@ def test_missing_capability(family: str, options: dict[str, Any], message: str, 
             architectures=ARCHITECTURES,
             attention=LimitedAttention(),
             ops=TorchOps(config=TorchOpsConfig(), device="cpu"),
+            quantization=NoQuantization(config=NoQuantizationConfig(), device="cpu"),
             **{"device": "cpu", **options},
         )
 

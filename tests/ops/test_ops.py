@@ -44,6 +44,17 @@ def test_linear(ops: Ops, dtype: torch.dtype, biased: bool, rows: int) -> None:
     assert_near(ops.linear(weight.clone(), bias)(x), expected.to(dtype))
 
 
+def test_head(ops: Ops, dtype: torch.dtype) -> None:
+    table, x, ids = random(70, 32, dtype=dtype) / 6, random(3, 32, dtype=dtype), torch.tensor([69, 0, 64, 64])
+    head = ops.head(table.clone())
+    assert torch.equal(head.embed(ids), table[ids])
+    logits = head.logits(x)
+    assert logits.dtype is torch.float32
+    torch.testing.assert_close(
+        logits, x.float() @ table.float().T, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+    )
+
+
 @pytest.mark.parametrize("counts", [[2, 0, 3, 1], [0, 0, 0, 5], [1, 0, 0, 0]])
 def test_grouped_linear(ops: Ops, dtype: torch.dtype, counts: list[int]) -> None:
     weights, x = random(4, 16, 32, dtype=dtype) / 6, random(sum(counts), 32, dtype=dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +16,18 @@ class Activation(enum.Enum):
 
     SILU = "silu"
     GELU_TANH = "gelu_tanh"
+
+
+class Head(ABC):
+    """The table [V, E] of a vocabulary: the output head, and the embedding of a model that ties them."""
+
+    @abstractmethod
+    def embed(self, ids_T: torch.Tensor) -> torch.Tensor:
+        """Rows of the table: [T] -> [T, E]."""
+
+    @abstractmethod
+    def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
+        """Products with every row, float32: [R, E] -> [R, V]."""
 
 
 class Ops(ABC):
@@ -36,6 +48,10 @@ class Ops(ABC):
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function [T, I] -> [T, O]. It may pack the weight; the caller keeps no reference to it."""
 
+    def head(self, weight_VE: torch.Tensor) -> Head:
+        """The table of a vocabulary, packed or not, in one copy; the caller keeps no reference to it."""
+        return _PlainHead(weight_VE)
+
     def grouped_linear(
         self, weights: Iterable[torch.Tensor]
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -44,16 +60,7 @@ class Ops(ABC):
         `ends` is int32, on the device; T is at least 1. Weights are taken one by one. This default asks the
         device for the ends, so a GPU waits at each call.
         """
-        import torch
-
-        products = [self.linear(weight, None) for weight in weights]
-
-        def multiply(x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
-            ends = ends_G.tolist()
-            bounds = zip(products, [0, *ends], ends, strict=False)
-            return torch.cat([product(x_TI[a:b]) for product, a, b in bounds if a < b])
-
-        return multiply
+        return by_group([self.linear(weight, None) for weight in weights])
 
     @abstractmethod
     def rms_norm(
@@ -87,3 +94,33 @@ class Ops(ABC):
     @abstractmethod
     def act_mul(self, gate_up_T2I: torch.Tensor, activation: Activation) -> torch.Tensor:
         """act(first half) * second half: [T, 2I] -> [T, I]."""
+
+
+def by_group(
+    products: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """What `Ops.grouped_linear` returns, made of one product for each group."""
+    import torch
+
+    def multiply(x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+        ends = ends_G.tolist()
+        bounds = zip(products, [0, *ends], ends, strict=False)
+        return torch.cat([product(x_TI[a:b]) for product, a, b in bounds if a < b])
+
+    return multiply
+
+
+class _PlainHead(Head):
+    """Plain torch on the weight as it is."""
+
+    def __init__(self, weight_VE: torch.Tensor) -> None:
+        from torch.nn import functional
+
+        self._weight_VE = weight_VE
+        self._functional = functional
+
+    def embed(self, ids_T: torch.Tensor) -> torch.Tensor:
+        return self._functional.embedding(ids_T, self._weight_VE)
+
+    def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
+        return self._functional.linear(hidden_RE, self._weight_VE).float()

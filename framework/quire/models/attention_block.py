@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
     from quire.interfaces.ops import Ops
+    from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec
     from quire.models.weights import Weights
     from quire.runtime.batch import Batch
@@ -27,6 +28,7 @@ class AttentionBlock:
         layer: AttentionLayer,
         cos_sin_PR: torch.Tensor,
         weights: Weights,
+        linears: Linears,
         ops: Ops,
         backend: AttentionBackend,
     ) -> None:
@@ -38,14 +40,8 @@ class AttentionBlock:
         self._cos_sin_PR = cos_sin_PR
         self._heads = (layer.heads, layer.kv_heads, layer.kv_heads)
         self._qkv_shape = (-1, sum(self._heads), layer.head_dim)
-        self._qkv = ops.linear(
-            weights.stacked(*(f"{part}.weight" for part in parts)),
-            weights.stacked(*(f"{part}.bias" for part in parts)) if spec.qkv_bias else None,
-        )
-        self._output = ops.linear(
-            weights.tensor(f"{prefix}.o.weight"),
-            weights.tensor(f"{prefix}.o.bias") if spec.output_bias else None,
-        )
+        self._qkv = linears.linear(f"{prefix}.qkv", parts, bias=spec.qkv_bias)
+        self._output = linears.linear(f"{prefix}.o", [f"{prefix}.o"], bias=spec.output_bias)
         self._q_norm = self._k_norm = None
         if spec.qk_norm:
             self._q_norm = load_norm(f"{prefix}.q_norm.weight", spec=spec, weights=weights, ops=ops)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from quire.errors import MissingCapability, UserError
 from quire.interfaces.attention import AttentionLayer
 from quire.models.capabilities import check_layers, check_part, sequence_limit
 from quire.models.checkpoint import Checkpoint, open_checkpoint
@@ -13,8 +14,10 @@ from quire.models.decoder import Decoder
 from quire.models.dtypes import resolve_dtype
 from quire.models.kv_groups import assign_groups
 from quire.models.layout import decoder_tensors
-from quire.models.loader import TensorFiles
+from quire.models.linears import Linears
 from quire.models.model import Model, ModelInfo
+from quire.models.spec import DecoderSpec
+from quire.models.stored.files import open_weights
 from quire.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from quire.interfaces.architecture import Architecture
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.ops import Ops
-    from quire.models.spec import DecoderSpec
+    from quire.interfaces.quantization import Quantization
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ def load_model(
     architectures: Mapping[str, Architecture],
     attention: AttentionBackend,
     ops: Ops,
+    quantization: Quantization,
     device: str,
     dtype: str = "auto",
     max_tokens: int | None = None,
@@ -50,16 +54,24 @@ def load_model(
     torch_dtype = resolve_dtype(dtype, declared=declared, device=device)
     check_part("attention", attention, device=device, dtype=torch_dtype)
     check_part("ops", ops, device=device, dtype=torch_dtype)
+    check_part("quantization", quantization, device=device, dtype=torch_dtype)
     architecture = architectures.get(checkpoint.architecture)
+    refuse_embeddings(checkpoint, architectures)
     if architecture is not None:
         return _load_native(
             checkpoint,
             architecture=architecture,
             attention=attention,
             ops=ops,
+            quantization=quantization,
             device=device,
             dtype=torch_dtype,
             max_tokens=max_tokens,
+        )
+    if not quantization.keeps_checkpoint:
+        raise MissingCapability(
+            f"quantization: {checkpoint.architecture} runs through transformers, with weights of its own: "
+            f"must be none; {', '.join(sorted(architectures))} can be quantised"
         )
     from quire.models.transformers_loader import load_through_transformers
 
@@ -73,17 +85,30 @@ def load_model(
     )
 
 
+def refuse_embeddings(checkpoint: Checkpoint, architectures: Mapping[str, Architecture]) -> None:
+    """Raise UserError for a model that quire runs, but not to generate."""
+    name = checkpoint.architecture
+    native = name in architectures or f"{name.removesuffix('Model')}ForCausalLM" in architectures
+    if native and checkpoint.makes_embeddings:
+        raise UserError(
+            f"model={checkpoint.name}: {name} makes embeddings or scores and generates no text: choose "
+            "task=embed, or LLM.embed and LLM.score"
+        )
+
+
 def _load_native(
     checkpoint: Checkpoint,
     *,
     architecture: Architecture,
     attention: AttentionBackend,
     ops: Ops,
+    quantization: Quantization,
     device: str,
     dtype: torch.dtype,
     max_tokens: int | None,
 ) -> Decoder:
     spec = architecture.spec(checkpoint.config)
+    assert isinstance(spec, DecoderSpec)
     limit = sequence_limit(requested=max_tokens, default=spec.default_tokens, longest=spec.max_tokens)
     if max_tokens is None and limit < spec.max_tokens:
         logger.info(
@@ -100,7 +125,7 @@ def _load_native(
         return None if spec.tied_embeddings and new == "head.weight" else new
 
     weights = Weights(
-        files=TensorFiles(checkpoint.path),
+        files=open_weights(checkpoint),
         rename=rename,
         expected=decoder_tensors(spec),
         device=device,
@@ -113,7 +138,14 @@ def _load_native(
         eos_token_ids=checkpoint.eos_token_ids,
     )
     return Decoder(
-        spec=spec, info=info, layers=layers, weights=weights, ops=ops, backend=attention, device=device
+        spec=spec,
+        info=info,
+        layers=layers,
+        weights=weights,
+        linears=Linears(weights=weights, ops=ops, quantization=quantization),
+        ops=ops,
+        backend=attention,
+        device=device,
     )
 
 

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
     from quire.interfaces.attention import AttentionBackend, AttentionLayer
     from quire.interfaces.ops import Ops
+    from quire.interfaces.quantization import Quantization
 
 
-def check_part(kind: str, part: AttentionBackend | Ops, *, device: str, dtype: torch.dtype) -> None:
+def check_part(
+    kind: str, part: AttentionBackend | Ops | Quantization, *, device: str, dtype: torch.dtype
+) -> None:
     """Raise MissingCapability unless the part runs on this device in this type."""
     name, device_type = type(part).__name__, device.partition(":")[0]
     if device_type not in part.devices:

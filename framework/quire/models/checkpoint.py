@@ -13,7 +13,8 @@ from quire.errors import UserError
 
 DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.txt"]
+_WEIGHTS = "*.safetensors"
+_HUB_FILES = ["*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.txt"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +31,27 @@ class Checkpoint:
     eos_token_ids: tuple[int, ...]
     """Tokens that end a sequence; generation_config.json goes before config.json."""
 
+    @property
+    def makes_embeddings(self) -> bool:
+        """Whether it makes embeddings or scores rather than text: encoders, classifiers, decoders without
+        their head, and what sentence-transformers saved.
+        """
+        name = self.architecture
+        headless = name.endswith("Model") and not name.endswith("LMHeadModel")
+        return (
+            headless
+            or name.endswith(("ForMaskedLM", "ForSequenceClassification"))
+            or (self.path / "modules.json").is_file()
+        )
 
-def open_checkpoint(model: str) -> Checkpoint:
-    """Find `model`: "demo", a local directory, or a hub id `owner/name`; only the last may use the network.
+
+def open_checkpoint(model: str, *, with_weights: bool = True) -> Checkpoint:
+    """Find `model`: "demo", a local directory, or a hub id `owner/name`; only the last may use the network
+    (and then fetches weights only if they are wanted).
 
     Raises UserError if there is no such model, or no readable config.json in it.
     """
-    path = _locate(model)
+    path = _locate(model, with_weights=with_weights)
     config = _read_json(path / "config.json", model)
     if config is None:
         raise UserError(f"model={model}: no config.json in {path}")
@@ -53,7 +68,7 @@ def open_checkpoint(model: str) -> Checkpoint:
     )
 
 
-def _locate(model: str) -> Path:
+def _locate(model: str, *, with_weights: bool) -> Path:
     if model == DEMO:
         path = Path(__file__).parents[1] / "demo_model"
         if not (path / "config.json").is_file():
@@ -67,10 +82,10 @@ def _locate(model: str) -> Path:
         raise UserError(
             f"model={model}: no such directory; must be demo, a directory or a hub id (owner/name)"
         )
-    return _download(model)
+    return _download(model, with_weights=with_weights)
 
 
-def _download(model: str) -> Path:
+def _download(model: str, *, with_weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -82,7 +97,8 @@ def _download(model: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES))
+        files = [*_HUB_FILES, _WEIGHTS] if with_weights else _HUB_FILES
+        return Path(snapshot_download(model, allow_patterns=files))
     except GatedRepoError:
         raise UserError(f"model={model}: the hub grants access to it on request only; log in there") from None
     except (RepositoryNotFoundError, HFValidationError):

@@ -6,6 +6,8 @@ residual the stream; the next norm adds `hidden` to it on the way, which saves a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +22,8 @@ from quire.models.rope import Rope, cos_sin_table
 
 if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
-    from quire.interfaces.ops import Ops
+    from quire.interfaces.ops import Head, Ops
+    from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec
     from quire.models.weights import Weights
     from quire.runtime.batch import Batch
@@ -36,18 +39,25 @@ class DecoderLayer:
         layer: AttentionLayer,
         cos_sin_PR: torch.Tensor,
         weights: Weights,
+        linears: Linears,
         ops: Ops,
         backend: AttentionBackend,
     ) -> None:
         prefix = f"layers.{layer.index}"
         moe = spec.layers[layer.index].moe
         self.attention = AttentionBlock(
-            spec=spec, layer=layer, cos_sin_PR=cos_sin_PR, weights=weights, ops=ops, backend=backend
+            spec=spec,
+            layer=layer,
+            cos_sin_PR=cos_sin_PR,
+            weights=weights,
+            linears=linears,
+            ops=ops,
+            backend=backend,
         )
         self.mlp = (
-            Mlp(spec=spec, prefix=f"{prefix}.mlp", weights=weights, ops=ops)
+            Mlp(spec=spec, prefix=f"{prefix}.mlp", linears=linears, ops=ops)
             if moe is None
-            else Moe(spec=spec, moe=moe, prefix=f"{prefix}.mlp", weights=weights, ops=ops)
+            else Moe(spec=spec, moe=moe, prefix=f"{prefix}.mlp", weights=weights, linears=linears, ops=ops)
         )
         self.attention_norm, self.mlp_norm = (
             load_norm(f"{prefix}.{block}.norm.weight", spec=spec, weights=weights, ops=ops)
@@ -79,6 +89,7 @@ class Decoder(Model):
         info: ModelInfo,
         layers: tuple[AttentionLayer, ...],
         weights: Weights,
+        linears: Linears,
         ops: Ops,
         backend: AttentionBackend,
         device: str,
@@ -87,8 +98,9 @@ class Decoder(Model):
         self.info = info
         self.layers = layers
         self._logit_softcap = spec.logit_softcap
-        self._embedding_VE = weights.tensor("embedding.weight")
-        self.dtype = self._embedding_VE.dtype
+        self.dtype = weights.dtype
+        self._head: Head | None = None
+        self._embed = self._load_embedding(spec, weights, linears)
         # Rounded as the table is: the checkpoint was trained with the factor in its own type.
         self._embedding_scale = (
             None
@@ -107,18 +119,29 @@ class Decoder(Model):
                     layer=layer,
                     cos_sin_PR=tables[spec.layers[layer.index].rope],
                     weights=weights,
+                    linears=linears,
                     ops=ops,
                     backend=backend,
                 )
             )
             weights.close()
         self._norm = load_norm("norm.weight", spec=spec, weights=weights, ops=ops)
-        head_VE = self._embedding_VE if spec.tied_embeddings else weights.tensor("head.weight")
-        self._head = ops.linear(head_VE, None)
+        if spec.head and not spec.tied_embeddings:
+            self._head = linears.head("head")
+        linears.check_skip()
         weights.close()
 
+    def _load_embedding(
+        self, spec: DecoderSpec, weights: Weights, linears: Linears
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Token ids [T] -> [T, E]. Where the output head is the same table, it is held once."""
+        if not (spec.head and spec.tied_embeddings):
+            return partial(functional.embedding, weight=weights.tensor("embedding.weight"))
+        self._head = linears.head("embedding")
+        return self._head.embed
+
     def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
-        residual = functional.embedding(batch.token_ids_T, self._embedding_VE)
+        residual = self._embed(batch.token_ids_T)
         if self._embedding_scale is not None:
             residual.mul_(self._embedding_scale)
         first = self.layers[0]
@@ -140,7 +163,8 @@ class Decoder(Model):
         return self._norm(hidden, residual_TE=residual)
 
     def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
-        logits_RV = self._head(hidden_RE).float()
+        assert self._head is not None, "a decoder loaded for its hidden states has no logits"
+        logits_RV = self._head.logits(hidden_RE)
         if self._logit_softcap is not None:
             logits_RV = (logits_RV / self._logit_softcap).tanh_().mul_(self._logit_softcap)
         return logits_RV

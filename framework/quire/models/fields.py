@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from quire.errors import UserError
@@ -51,6 +52,21 @@ class Fields:
         if not isinstance(value, str) or value not in allowed:
             raise self.wrong(name, " or ".join(allowed))
         return allowed[value]
+
+    def choice_of(self, name: str, allowed: Sequence[T], default: T | None = None) -> T:
+        """The field's value, which must be one of those allowed, of their very type."""
+        value = self._present(name, default)
+        for each in allowed:
+            if value == each and type(value) is type(each):
+                return each
+        raise self.wrong(name, " or ".join(json.dumps(each) for each in allowed))
+
+    def group_size(self, name: str) -> int | None:
+        """How many weights share a scale; None for -1, a whole row."""
+        value = self._present(name, None)
+        if not isinstance(value, int) or isinstance(value, bool) or (value < 1 and value != -1):
+            raise self.wrong(name, "-1 or an integer of at least 1")
+        return None if value == -1 else value
 
     def numbers(self, name: str, *, length: int) -> tuple[float, ...]:
         values = tuple(float(value) for value in self._items(name, (int, float), "numbers"))

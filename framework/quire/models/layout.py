@@ -15,7 +15,7 @@ def decoder_tensors(spec: DecoderSpec) -> dict[str, Shape]:
         "embedding.weight": (spec.vocab_size, spec.hidden_size),
         "norm.weight": (spec.hidden_size,),
     }
-    if not spec.tied_embeddings:
+    if spec.head and not spec.tied_embeddings:
         tensors["head.weight"] = (spec.vocab_size, spec.hidden_size)
     for index, layer in enumerate(spec.layers):
         prefix = f"layers.{index}"

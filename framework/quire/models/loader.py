@@ -15,6 +15,8 @@ from quire.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from quire.interfaces.quantization import IntegerMatrix
+
 _INDEX = "model.safetensors.index.json"
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -44,11 +46,20 @@ class TensorFiles:
 
     def copy_into(self, name: str, destination: torch.Tensor) -> None:
         """Copy a tensor, converting its type and moving it to the device of `destination` (same shape)."""
+        destination.copy_(self.read(name))
+
+    def read(self, name: str) -> torch.Tensor:
+        """A tensor as it is in its file, in memory that `close` takes back."""
         entry = self.entries[name]
         try:
-            destination.copy_(self._open(entry.file).get_tensor(name))
+            return self._open(entry.file).get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{entry.file}: tensor {name} cannot be read: {error}") from None
+
+    def stored(self, name: str) -> IntegerMatrix | None:
+        """The tensor as integers, where a quantised checkpoint holds it so."""
+        del name
+        return None
 
     def close(self) -> None:
         """Unmap the files."""

@@ -10,25 +10,19 @@ if TYPE_CHECKING:
     import torch
 
     from quire.interfaces.ops import Ops
+    from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec
-    from quire.models.weights import Weights
 
 
 class Mlp:
     """down(activation(gate(x)) * up(x)), gate and up as one product."""
 
-    def __init__(self, *, spec: DecoderSpec, prefix: str, weights: Weights, ops: Ops) -> None:
+    def __init__(self, *, spec: DecoderSpec, prefix: str, linears: Linears, ops: Ops) -> None:
         parts = [f"{prefix}.{part}" for part in gate_up_parts(spec)]
         self._act_mul = ops.act_mul
         self._activation = spec.activation
-        self._gate_up = ops.linear(
-            weights.stacked(*(f"{part}.weight" for part in parts)),
-            weights.stacked(*(f"{part}.bias" for part in parts)) if spec.mlp_bias else None,
-        )
-        self._down = ops.linear(
-            weights.tensor(f"{prefix}.down.weight"),
-            weights.tensor(f"{prefix}.down.bias") if spec.mlp_bias else None,
-        )
+        self._gate_up = linears.linear(f"{prefix}.gate_up", parts, bias=spec.mlp_bias)
+        self._down = linears.linear(f"{prefix}.down", [f"{prefix}.down"], bias=spec.mlp_bias)
 
     def __call__(self, x_TE: torch.Tensor) -> torch.Tensor:
         return self._down(self._act_mul(self._gate_up(x_TE), self._activation))

@@ -10,6 +10,7 @@ from quire.models.layout import gate_up_parts
 
 if TYPE_CHECKING:
     from quire.interfaces.ops import Ops
+    from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec, MoeSpec
     from quire.models.weights import Weights
 
@@ -23,7 +24,16 @@ class Moe:
     X  token-expert pairs, k times T
     """
 
-    def __init__(self, *, spec: DecoderSpec, moe: MoeSpec, prefix: str, weights: Weights, ops: Ops) -> None:
+    def __init__(
+        self,
+        *,
+        spec: DecoderSpec,
+        moe: MoeSpec,
+        prefix: str,
+        weights: Weights,
+        linears: Linears,
+        ops: Ops,
+    ) -> None:
         experts = [f"{prefix}.experts.{expert}" for expert in range(moe.experts)]
         parts = gate_up_parts(spec)
         router_weight = weights.tensor(f"{prefix}.router.weight")
@@ -32,10 +42,10 @@ class Moe:
         self._activation = spec.activation
         self._expert_ids = torch.arange(moe.experts, device=router_weight.device)
         self._router = ops.linear(router_weight, None)
-        self._gate_up = ops.grouped_linear(
-            weights.stacked(*(f"{expert}.{part}.weight" for part in parts)) for expert in experts
+        self._gate_up = linears.grouped(
+            f"{prefix}.experts.gate_up", ([f"{expert}.{part}" for part in parts] for expert in experts)
         )
-        self._down = ops.grouped_linear(weights.tensor(f"{expert}.down.weight") for expert in experts)
+        self._down = linears.grouped(f"{prefix}.experts.down", ([f"{expert}.down"] for expert in experts))
 
     def __call__(self, x_TE: torch.Tensor) -> torch.Tensor:
         per_token = self._moe.experts_per_token

@@ -48,6 +48,8 @@ class DecoderSpec:
     activation: Activation = Activation.SILU
     tied_embeddings: bool = False
     """The output head is the embedding table."""
+    head: bool = True
+    """False: no output head at all, hidden states are what is wanted."""
     embedding_scale: float | None = None
     attention_softcap: float | None = None
     logit_softcap: float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from quire.errors import UserError
+from quire.interfaces.quantization import IntegerMatrix, stack_integers
 
 if TYPE_CHECKING:
     from quire.models.loader import TensorFiles
@@ -33,7 +34,7 @@ class Weights:
         self._files = files
         self._expected = expected
         self._device = device
-        self._dtype = dtype
+        self.dtype = dtype
         self._sources = {new: old for old in files.entries if (new := rename(old)) is not None}
         self._check()
 
@@ -45,10 +46,20 @@ class Weights:
         """Tensors joined along their first dimension, without an intermediate copy of any."""
         shapes = [self._expected[name] for name in names]
         rows = [shape[0] for shape in shapes]
-        joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=self._dtype, device=self._device)
+        joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=self.dtype, device=self._device)
         for name, part in zip(names, joined.split(rows), strict=True):
             self._files.copy_into(self._sources[name], part)
         return joined
+
+    def matrix(self, *names: str) -> torch.Tensor | IntegerMatrix:
+        """As `stacked`, for a weight matrix: as the integers that a quantised checkpoint holds."""
+        stored = [self._files.stored(self._sources[name]) for name in names]
+        matrices = [each for each in stored if each is not None]
+        if not matrices:
+            return self.stacked(*names)
+        if len(matrices) < len(names):
+            raise UserError(f"weights: of {', '.join(names)} some are quantised and others are not")
+        return stack_integers(matrices, device=self._device)
 
     def close(self) -> None:
         """Unmap the files read so far; reading on opens them again."""

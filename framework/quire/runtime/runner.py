@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from quire.engine.laps import Laps
 from quire.engine.plan import Row, RowResult, StepPlan, StepResult, TokenLogprobs
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.attention import AttentionBackend, KVCache
@@ -16,7 +16,8 @@ from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
 from quire.models.model import Model
 from quire.runtime.inputs import build_batch
 from quire.runtime.logprobs import token_logprobs
-from quire.runtime.slots import Slots
+from quire.runtime.machine import prefer_huge_pages
+from quire.runtime.slots import Slots, SlotState
 
 _LOGPROB_ROWS = 64
 """Prompt rows whose logits are held at once: a vocabulary of 150,000 takes 0.6 MB a row."""
@@ -50,13 +51,14 @@ class Runner:
         self._model = model
         self._attention = attention
         self._sampler = sampler
-        self._processors = sorted(processors, key=lambda processor: processor.rank)
+        self._processors = tuple(sorted(processors, key=lambda processor: processor.rank))
         self._block_size = layout.block_size
         self._device = device
         self._slots = Slots(
             max_sequences=max_sequences,
             max_tokens=layout.max_tokens,
             table_widths=tuple(layout.blocks_for(layout.max_tokens) for _ in layout.groups),
+            processors=self._processors,
         )
         self._group_layers = tuple(model.layers[group.layers[0]] for group in layout.groups)
         self._caches = tuple(self._allocate(layout, layer.group, dtype) for layer in model.layers)
@@ -69,34 +71,33 @@ class Runner:
             head_dim=layout.groups[group].head_dim,
             dtype=dtype,
         )
-        return KVCache(
-            k=torch.empty(k_shape, dtype=dtype, device=self._device),
-            v=torch.empty(v_shape, dtype=dtype, device=self._device),
-        )
+        k, v = (torch.empty(shape, dtype=dtype, device=self._device) for shape in (k_shape, v_shape))
+        if self._device.type == "cpu":
+            for cache in (k, v):
+                prefer_huge_pages(cache.data_ptr(), cache.nbytes)
+        return KVCache(k=k, v=v)
 
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
         """Compute one step. Rows with logits that are not finite come back as errors, the others go on."""
-        began = time.perf_counter()
+        laps = Laps()
         for row in plan.rows:
             self._slots.apply(row)
         wanted, logit_rows = self._wanted(plan)
         batch = build_batch(plan, self._slots, logit_rows, block_size=self._block_size, device=self._device)
+        laps.lap("batch")
         metadata = self._attention.prepare(batch, self._group_layers)
-        prepared = time.perf_counter()
+        laps.lap("attention")
         hidden_RE = self._model.forward(batch, self._caches, metadata)
-        forwarded = time.perf_counter()
-        results = self._draw(plan, wanted, hidden_RE)
-        ended = time.perf_counter()
+        laps.lap("forward")
+        results = self._draw(plan, wanted, hidden_RE, laps)
+        laps.lap("sample")
         return StepResult(
             index=plan.index,
             rows=results,
-            seconds=ended - began,
-            phases={
-                "prepare": prepared - began,
-                "forward": forwarded - prepared,
-                "sample": ended - forwarded,
-            },
+            seconds=laps.end - laps.start,
+            start=laps.start,
+            phases=laps.seconds,
         )
 
     def _wanted(self, plan: StepPlan) -> tuple[list[_Wanted], np.ndarray]:
@@ -116,13 +117,17 @@ class Runner:
             token += row.count
         return wanted, np.asarray(logit_rows, dtype=np.int64)
 
-    def _draw(self, plan: StepPlan, wanted: list[_Wanted], hidden_RE: torch.Tensor) -> tuple[RowResult, ...]:
+    def _draw(
+        self, plan: StepPlan, wanted: list[_Wanted], hidden_RE: torch.Tensor, laps: Laps
+    ) -> tuple[RowResult, ...]:
         sampling = [i for i, row in enumerate(plan.rows) if row.samples]
         drawn: dict[int, RowResult] = {}
         if sampling:
             at = [wanted[i].first + wanted[i].prompt for i in sampling]
             rows_RE = hidden_RE if len(at) == hidden_RE.shape[0] else hidden_RE[at]
-            results = self._sample([plan.rows[i] for i in sampling], self._model.logits(rows_RE))
+            logits_RV = self._model.logits(rows_RE)
+            laps.lap("logits")
+            results = self._sample([plan.rows[i] for i in sampling], logits_RV)
             drawn = dict(zip(sampling, results, strict=True))
         results: list[RowResult] = []
         for i, (row, want) in enumerate(zip(plan.rows, wanted, strict=True)):
@@ -140,14 +145,20 @@ class Runner:
 
     def _sample(self, rows: list[Row], logits_RV: torch.Tensor) -> list[RowResult]:
         """Draw the next token of each row from its logits."""
-        sampling_rows = self._sampling_rows(rows)
+        states = [self._slots.state(row.slot) for row in rows]
+        sampling_rows = self._sampling_rows(rows, states)
         failures = self._blank(
             ~torch.isfinite(logits_RV.amax(dim=-1)), logits_RV, "the logits are not finite"
         )
         tops = [params.logprobs for params in sampling_rows.params]
         raw_RV = logits_RV.clone() if any(top is not None for top in tops) else None
-        processed = [self._process(processor, logits_RV, sampling_rows) for processor in self._processors]
-        if any(processed):
+        processed = False
+        for processor in self._processors:
+            chosen = [r for r, state in enumerate(states) if processor in state.processors]
+            if chosen:
+                self._process(processor, logits_RV, sampling_rows, chosen)
+                processed = True
+        if processed:
             barred_R = logits_RV.amax(dim=-1) == float("-inf")
             failures |= self._blank(barred_R, logits_RV, "its parameters bar every token")
         tokens = self._sampler.sample(logits_RV, sampling_rows).tolist()
@@ -172,19 +183,18 @@ class Runner:
         return dict.fromkeys(failed, why)
 
     @staticmethod
-    def _process(processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows) -> bool:
-        """Apply it to the rows that want it; whether there were any."""
-        chosen = [r for r, params in enumerate(rows.params) if processor.wants(params)]
+    def _process(
+        processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows, chosen: list[int]
+    ) -> None:
+        """Apply it to the `chosen` rows, those that want it."""
         if len(chosen) == len(rows.params):
             processor.apply(logits_RV, rows)
-        elif chosen:
+        else:
             part = logits_RV[chosen]
             processor.apply(part, rows.select(chosen))
             logits_RV[chosen] = part
-        return bool(chosen)
 
-    def _sampling_rows(self, rows: list[Row]) -> SamplingRows:
-        states = [self._slots.state(row.slot) for row in rows]
+    def _sampling_rows(self, rows: list[Row], states: list[SlotState]) -> SamplingRows:
         positions = tuple(row.start + row.count for row in rows)
         return SamplingRows(
             params=tuple(state.params for state in states),

@@ -12,6 +12,7 @@ import numpy as np
 
 from quire.engine.plan import Row
 from quire.engine.request import SamplingParams
+from quire.interfaces.sampler import LogitsProcessor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class SlotState:
     num_prompt: int
     params: SamplingParams
     seed: int
+    processors: tuple[LogitsProcessor, ...]
+    """Those that its rows want, in the order of application."""
 
 
 class Slots:
@@ -29,12 +32,20 @@ class Slots:
     The arrays span the longest sequence; pages of memory that no sequence reached are never touched.
     """
 
-    def __init__(self, *, max_sequences: int, max_tokens: int, table_widths: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        max_sequences: int,
+        max_tokens: int,
+        table_widths: tuple[int, ...],
+        processors: tuple[LogitsProcessor, ...],
+    ) -> None:
         # Zeros: after a step that failed, a row of the next one may read a token that was never written, and
         # must not break that step too with an id outside the vocabulary.
         self.tokens = np.zeros((max_sequences, max_tokens + 1), dtype=np.int32)
         self.tables = tuple(np.zeros((max_sequences, width), dtype=np.int32) for width in table_widths)
         self._states: list[SlotState | None] = [None] * max_sequences
+        self._processors = processors
 
     def apply(self, row: Row) -> None:
         """Take in what `row` brings that the runner did not know."""
@@ -42,7 +53,10 @@ class Slots:
         if newcomer is not None:
             self.tokens[row.slot, : len(newcomer.token_ids)] = newcomer.token_ids
             self._states[row.slot] = SlotState(
-                num_prompt=newcomer.num_prompt, params=newcomer.params, seed=newcomer.seed
+                num_prompt=newcomer.num_prompt,
+                params=newcomer.params,
+                seed=newcomer.seed,
+                processors=tuple(each for each in self._processors if each.wants(newcomer.params)),
             )
         for table, first, blocks in zip(self.tables, row.first_block, row.new_blocks, strict=True):
             if blocks:

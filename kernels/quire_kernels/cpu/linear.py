@@ -1,30 +1,45 @@
-"""Linear layers whose weight is packed once for oneDNN.
+"""Linear layers whose weight is packed once, and tables that are embedding and output head in one.
 
-Measured on one core with AVX-512 and bfloat16 dot products: against `F.linear`, twice as fast in bfloat16 up
-to 4 rows and a little faster at 512; in float32 two to three times as fast from 4 rows on, and level at one.
+A row's result is the same bits alone and in any batch. Measured side by side with oneDNN's packed weights,
+the layers of a model of 135 million parameters in bfloat16 take 0.6 of the time at 1 to 16 rows (weights lie
+in pages of 2 MiB), 0.75 at 64, and the same from 256 on.
 """
 
 import torch
 from torch import Tensor
 
+from quire_kernels.cpu.build import load_kernels
+
 
 class PackedLinear:
-    """y = x W^T + b, with the weight in oneDNN's blocked layout and no other copy of it."""
+    """y = x W^T + b, with the weight in panels of 64 outputs and no other copy of it."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach())
+        load_kernels()
+        self._outputs = weight_OI.shape[0]
+        self._packed = torch.ops.quire_cpu.pack_linear(weight_OI.detach().contiguous())
         self._bias_O = bias_O
-        self._apply = torch.ops.mkldnn._linear_pointwise.default
+        self._apply = torch.ops.quire_cpu.linear.default
 
     def __call__(self, x_TI: Tensor) -> Tensor:
-        if x_TI.dtype == torch.float32 and x_TI.shape[0] == 1:
-            # oneDNN sums the product of a single row in another order than that of two or more. A second
-            # row, which costs nothing, keeps a sequence's results the same bits alone and in a batch.
-            return self._multiply(x_TI.repeat(2, 1))[:1]
-        return self._multiply(x_TI)
+        return self._apply(x_TI, self._packed, self._bias_O, self._outputs, False)
 
-    def _multiply(self, x_TI: Tensor) -> Tensor:
-        return self._apply(x_TI, self._packed, self._bias_O, "none", [], "")
+
+class PackedTable:
+    """A table [V, E] that gives its rows and products with all of them, from one packed copy."""
+
+    def __init__(self, weight_VE: Tensor) -> None:
+        load_kernels()
+        self._outputs, self._inputs = weight_VE.shape
+        self._packed = torch.ops.quire_cpu.pack_linear(weight_VE.detach().contiguous())
+
+    def rows(self, ids_T: Tensor) -> Tensor:
+        """Rows [T, E] of the table. E must be even in bfloat16."""
+        return torch.ops.quire_cpu.packed_rows(self._packed, ids_T, self._inputs)
+
+    def logits(self, x_RE: Tensor) -> Tensor:
+        """x W^T in float32 [R, V], never rounded to the type of the weight."""
+        return torch.ops.quire_cpu.linear(x_RE, self._packed, None, self._outputs, True)
 
 
 def pack_linear(weight_OI: Tensor, bias: Tensor | None = None) -> PackedLinear:
@@ -33,8 +48,4 @@ def pack_linear(weight_OI: Tensor, bias: Tensor | None = None) -> PackedLinear:
     Raises:
         ValueError: the weight is not a matrix, or is of another type.
     """
-    if weight_OI.dim() != 2:
-        raise ValueError(f"weight_OI has {weight_OI.dim()} dimensions; it must have 2")
-    if weight_OI.dtype not in (torch.float32, torch.bfloat16):
-        raise ValueError(f"weight_OI is {weight_OI.dtype}; allowed: torch.float32, torch.bfloat16")
     return PackedLinear(weight_OI, bias)

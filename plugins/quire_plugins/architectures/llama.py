@@ -49,7 +49,6 @@ def llama_spec(
     The keyword arguments are what the family assumes where config.json does not say; `rope` replaces what it
     says.
     """
-    fields.refuse("quantization_config", "quantised checkpoints are not read; take the one it was made from")
     heads, hidden_size = fields.integer("num_attention_heads"), fields.integer("hidden_size")
     head_dim = fields.integer("head_dim", head_dim or hidden_size // max(heads, 1))
     layer = LayerSpec(rope=rope or read_rope(fields, head_dim=head_dim))

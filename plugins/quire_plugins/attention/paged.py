@@ -37,10 +37,14 @@ class PagedAttention(AttentionBackend):
             except kernels.KernelBuildError as error:
                 raise MissingCapability(f"attention=paged on a CPU: {error}") from None
             self.dtypes = frozenset({"float32", "bfloat16"})
-            self.preferred_block_size = 64
         else:
             raise MissingCapability(f"attention=paged: device={device} has no kernels; cpu and cuda have")
+        self.preferred_block_size = self.block_size_on(device)
         self._kernels = kernels
+
+    @classmethod
+    def block_size_on(cls, device: str) -> int:
+        return 64 if device == "cpu" else cls.preferred_block_size
 
     def kv_cache_shapes(
         self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype

@@ -10,7 +10,7 @@ from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, ExecutorContext
-from quire.runtime.machine import available_bytes, keep_freed_memory
+from quire.runtime.machine import available_bytes, keep_freed_memory, share_one_heap
 
 
 @dataclass
@@ -35,22 +35,28 @@ class LocalExecutor(Executor):
         from quire.models.kv_groups import kv_groups
 
         if context.device == "cpu":
-            keep_freed_memory()
+            share_one_heap()
         self._config = config
         self._context = context
-        self._model = load_model(
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
+        # On the thread that will run it: OpenMP gives each thread that computes workers of its own, and where
+        # all of them outnumber the CPUs, none spins between two parallel regions, which then cost 40 us.
+        self._model = self._thread.submit(
+            load_model,
             context.checkpoint,
             architectures=context.architectures,
             attention=context.attention,
             ops=context.ops,
+            quantization=context.quantization,
             device=context.device,
             dtype=context.dtype,
             max_tokens=context.max_tokens,
-        )
+        ).result()
+        if context.device == "cpu":
+            keep_freed_memory()  # from here on: what loading needed for a while goes back to the system
         self.info = self._model.info
         self.kv_groups = kv_groups(self._model.layers)
         self._runner = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
         self._futures: deque[Future[StepResult]] = deque()
 
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:

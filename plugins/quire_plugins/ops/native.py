@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quire.errors import MissingCapability
-from quire.interfaces.ops import Activation, Ops
+from quire.interfaces.ops import Activation, Head, Ops
 from quire_plugins.ops.grouped import grouped_mm, runs_grouped_mm
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class NativeOps(Ops):
 
         return partial(functional.linear, weight=weight_OI, bias=bias_O)
 
+    def head(self, weight_VE: torch.Tensor) -> Head:
+        return _PackedHead(weight_VE) if self._on_cpu else super().head(weight_VE)
+
     def grouped_linear(
         self, weights: Iterable[torch.Tensor]
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -91,3 +94,18 @@ class NativeOps(Ops):
         out_TI = gate_up_T2I.new_empty((tokens, columns // 2))
         self._kernels.act_mul(gate_up_T2I, out_TI, activation=activation.value)
         return out_TI
+
+
+class _PackedHead(Head):
+    """The C++ kernels' table."""
+
+    def __init__(self, weight_VE: torch.Tensor) -> None:
+        from quire_kernels.cpu import PackedTable
+
+        self._table = PackedTable(weight_VE)
+
+    def embed(self, ids_T: torch.Tensor) -> torch.Tensor:
+        return self._table.rows(ids_T)
+
+    def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
+        return self._table.logits(hidden_RE)

@@ -1,8 +1,8 @@
-// x86-64 with AVX-512 and its bfloat16 dot products.
+// x86-64 with AVX-512 and its dot products of bfloat16 and of bytes.
 #include "kernels.h"
 
 #if defined(__x86_64__)
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
 #define QUIRE_ISA avx512
 #define QUIRE_AVX512
 #include "table.h"

@@ -34,6 +34,11 @@ inline void check_dense(const at::Tensor& x, const char* name, at::ScalarType ty
   TORCH_CHECK_VALUE(x.is_contiguous(), name, " must be contiguous");
 }
 
+// Rows for one thread at least, so that small tensors stay on the calling thread.
+inline int64_t row_grain(int64_t elements_per_row) {
+  return elements_per_row >= 16384 ? 1 : 16384 / (elements_per_row < 1 ? 1 : elements_per_row);
+}
+
 inline void check_size(int64_t size, int64_t expected, const char* what) {
   TORCH_CHECK_VALUE(size == expected, what, " is ", size, "; it must be ", expected);
 }

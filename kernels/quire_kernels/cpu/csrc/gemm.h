@@ -111,8 +111,9 @@ static void gemm(int rows, int n, int steps, const typename Product<T>::A* a, in
     int vectors = (n - column) / W;
     if (vectors > kMicroVectors) vectors = kMicroVectors;
     const T* b_column = b + column * Product<T>::step;
-    for (int row = 0; row < rows; row += kMicroRows) {
-      int count = rows - row < kMicroRows ? rows - row : kMicroRows;
+    int blocks = (rows + kMicroRows - 1) / kMicroRows;
+    for (int row = 0, count; row < rows; row += count, --blocks) {
+      count = (rows - row + blocks - 1) / blocks;  // even ones: a block of one row takes as long as one of three
       const auto* a_row = a + row * lda;
       const float* scale = row_scale ? row_scale + row : nullptr;
       float* c_place = c + row * ldc + column;

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "quantised.h"
+
 namespace quire {
 
 struct bf16 {
@@ -106,6 +108,20 @@ struct ActArgs {
   bool gelu;
 };
 
+// Outputs that a packed weight keeps together, and the least that one thread computes of them.
+constexpr int kPanel = 64, kLinearUnit = 32;
+
+struct LinearArgs {
+  const void* x;  // [T, I] in the element type of the product, a whole number of steps readable in each row
+  int64_t x_stride;
+  const void* weight;  // [panels, steps, kPanel, step]
+  const void* bias;    // [O] or null
+  void* out;           // [T, O], float32 or as the weight
+  int64_t out_stride;
+  int rows, inputs, outputs;
+  bool out_float;
+};
+
 // The kernels of one instruction set, by element type. Ranges are of rows, so that callers can share them
 // out over threads.
 struct KernelTable {
@@ -116,6 +132,10 @@ struct KernelTable {
   void (*rms_norm[kDtypes])(const NormArgs&, int64_t begin, int64_t end);
   void (*rotary[kDtypes])(const RotaryArgs&, int64_t begin, int64_t end);
   void (*act_mul[kDtypes])(const ActArgs&, int64_t begin, int64_t end);
+  QuantisedKernels quantised;
+  void (*linear[kDtypes])(const LinearArgs&, int64_t begin, int64_t end);
+  void (*linear_rows[kDtypes])(const LinearArgs&, const void* x, int64_t stride, int64_t begin, int64_t end);
+  int linear_row_bytes[kDtypes];  // size of an element of x as `linear` reads it
 };
 
 namespace avx512 {

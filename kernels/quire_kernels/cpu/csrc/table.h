@@ -5,6 +5,9 @@
 #include "activation.h"
 #include "attention.h"
 #include "cache.h"
+#include "groupwise.h"
+#include "int8.h"
+#include "linear.h"
 #include "norm.h"
 #include "rotary.h"
 
@@ -18,6 +21,10 @@ const KernelTable kernels = {
     {rms_norm<float>, rms_norm<bf16>},
     {rotary<float>, rotary<bf16>},
     {act_mul<float>, act_mul<bf16>},
+    {int8_kernels, groupwise_kernels},
+    {linear<float>, linear<bf16>},
+    {linear_rows<float>, linear_rows<bf16>},
+    {sizeof(Product<float>::A), sizeof(Product<bf16>::A)},
 };
 
 }  // namespace quire::QUIRE_ISA

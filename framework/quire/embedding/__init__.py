@@ -1,0 +1,1 @@
+"""Embeddings and scores: whole texts in, vectors or relevance out."""

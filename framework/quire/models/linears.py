@@ -1,0 +1,97 @@
+"""A model's matrix products: weights read by name, quantised as chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from quire.errors import UserError
+from quire.interfaces.ops import by_group
+from quire.interfaces.quantization import IntegerMatrix
+
+if TYPE_CHECKING:
+    import torch
+
+    from quire.interfaces.ops import Head, Ops
+    from quire.interfaces.quantization import GroupedProduct, Product, Quantization
+    from quire.models.weights import Weights
+
+
+class Linears:
+    """Makes products by their names. `quantization=None` leaves all to `ops`."""
+
+    def __init__(self, *, weights: Weights, ops: Ops, quantization: Quantization | None) -> None:
+        self._weights = weights
+        self._ops = ops
+        self._quantization = quantization
+        self._unmatched = set(() if quantization is None else quantization.skip)
+        self._names: list[str] = []
+
+    def linear(self, name: str, parts: Sequence[str], *, bias: bool) -> Product:
+        """The product with the tensors `<part>.weight` one below the other, and their biases if there are."""
+        weight = self._weights.matrix(*(f"{part}.weight" for part in parts))
+        bias_O = self._weights.stacked(*(f"{part}.bias" for part in parts)) if bias else None
+        return self._product(name, weight, bias_O)
+
+    def grouped(self, name: str, groups: Iterable[Sequence[str]]) -> GroupedProduct:
+        """The products of several weights of one shape, each with its own rows."""
+        matrices = (self._weights.matrix(*(f"{part}.weight" for part in parts)) for parts in groups)
+        first = next(matrices)
+        if isinstance(first, IntegerMatrix):
+            return by_group([self._product(name, each, None) for each in _chain(first, matrices)])
+        weights = (_dense(each, name) for each in _chain(first, matrices))
+        quantization = self._chosen(name)
+        if quantization is None:
+            return self._ops.grouped_linear(weights)
+        return quantization.grouped_linear(weights, name=name, ops=self._ops)
+
+    def head(self, part: str) -> Head:
+        """The table `<part>.weight` as output head, and as embedding if the model ties them."""
+        weight_VE = self._weights.tensor(f"{part}.weight")
+        quantization = self._chosen("head")
+        return (
+            self._ops.head(weight_VE) if quantization is None else quantization.head(weight_VE, ops=self._ops)
+        )
+
+    def check_skip(self) -> None:
+        """Once all products are made. Raises UserError for a name to skip that none of them has."""
+        if self._unmatched:
+            raise UserError(
+                f"quantization.skip: {', '.join(sorted(self._unmatched))} names no product of this model; "
+                f"there are {', '.join(self._names[:4])} and so on"
+            )
+
+    def _product(
+        self, name: str, weight: torch.Tensor | IntegerMatrix, bias_O: torch.Tensor | None
+    ) -> Product:
+        quantization = self._chosen(name)
+        if isinstance(weight, IntegerMatrix):
+            if quantization is None:
+                return self._ops.linear(weight.to_float().to(self._weights.dtype), bias_O)
+            return quantization.stored(weight, bias_O, name=name, ops=self._ops)
+        if quantization is None:
+            return self._ops.linear(weight, bias_O)
+        return quantization.linear(weight, bias_O, name=name, ops=self._ops)
+
+    def _chosen(self, name: str) -> Quantization | None:
+        """What makes the product of that name; None: `ops`."""
+        self._names.append(name)
+        if self._quantization is None:
+            return None
+        matching = [pattern for pattern in self._quantization.skip if fnmatchcase(name, pattern)]
+        self._unmatched.difference_update(matching)
+        return None if matching else self._quantization
+
+
+def _chain(
+    first: torch.Tensor | IntegerMatrix, others: Iterable[torch.Tensor | IntegerMatrix]
+) -> Iterable[torch.Tensor | IntegerMatrix]:
+    yield first
+    yield from others
+
+
+def _dense(weight: torch.Tensor | IntegerMatrix, name: str) -> torch.Tensor:
+    if isinstance(weight, IntegerMatrix):
+        raise UserError(f"weights: of the experts of {name} some are quantised and others are not")
+    return weight

@@ -1,0 +1,1 @@
+"""Checkpoints that hold weights as integers: GPTQ, AWQ and compressed-tensors."""

@@ -1,0 +1,1 @@
+"""How weight matrices are held and multiplied."""
