@@ -3,6 +3,7 @@
     python experiments/scheduling_cost/measure.py
 
 Sixty-four sequences decode and the rest wait, so that every call adds 64 rows and looks at the queue once.
+With a free place (`--places 1`) it also chooses whom to start; who starts is taken back before the next call.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import statistics
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 from quire.engine.config import EngineConfig
@@ -49,7 +51,11 @@ def sequence(order: int, *, computed: int) -> Sequence:
     )
 
 
-def measure(name: str, waiting: int, calls: int) -> list[float]:
+OPTIONS = {"andes": {"max_preemptions": 0}, "ltr": {"starvation_steps": 10**9}}
+"""Nobody is preempted, so that all calls are alike."""
+
+
+def measure(name: str, waiting: int, places: int, calls: int) -> list[float]:
     """Microseconds of each of `calls` calls."""
     registry = load_registry()
     scheduler_type = registry.get("scheduler", name)
@@ -64,11 +70,18 @@ def measure(name: str, waiting: int, calls: int) -> list[float]:
     allocator = allocator_type(
         config=allocator_type.Config(), layout=layout, eviction=eviction_type(config=eviction_type.Config())
     )
-    scheduler = scheduler_type(config=scheduler_type.Config())
+    predictor = None
+    if scheduler_type.uses_predictor:
+        predictor_type = registry.get("predictor", "history")
+        predictor = predictor_type(config=predictor_type.Config(), seed=0)
+    parts = {} if predictor is None else {"predictor": predictor}
+    scheduler = scheduler_type(config=scheduler_type.Config(**OPTIONS.get(name, {})), **parts)
     waiting_queue, running_queue = SequenceQueue(), SequenceQueue()
     for order in range(RUNNING + waiting):
         running = order < RUNNING
         each = sequence(order, computed=199 if running else 0)
+        if predictor is not None:
+            predictor.on_arrival(each.view, each.request)
         scheduler.on_arrival(each.view)
         if running:
             assert allocator.grow(each.view, 199)
@@ -83,40 +96,49 @@ def measure(name: str, waiting: int, calls: int) -> list[float]:
         step = StepBuilder(
             queues=queues,
             allocator=allocator,
+            layout=layout,
+            victims=None,
             max_tokens=budget,
-            max_sequences=RUNNING,
+            max_sequences=RUNNING + places,
             num_holding=RUNNING,
         )
         began = time.perf_counter()
         scheduler.schedule(queues, step)
         costs.append((time.perf_counter() - began) * 1e6)
-        assert len(step) == RUNNING
+        started = [view for view in step if view.status is Status.WAITING]
+        assert len(step) == RUNNING + len(started) or started  # prefill_first starts or decodes
+        assert not step.seal().preempted
+        for view in started:
+            allocator.free(view)
+            scheduler.on_finish(view)
+            scheduler.on_arrival(view)
     return costs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--schedulers", nargs="+", default=["fcfs", "sarathi", "static", "prefill_first"])
+    parser.add_argument("--schedulers", nargs="+", default=load_registry().names("scheduler"))
     parser.add_argument("--waiting", nargs="+", type=int, default=[10, 100, 1000, 10000])
+    parser.add_argument("--places", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.json")
     arguments = parser.parse_args()
     rows = []
-    for name in arguments.schedulers:
-        for waiting in arguments.waiting:
-            costs = measure(name, waiting, arguments.calls)
-            low, middle, high = (statistics.quantiles(costs, n=20)[i] for i in (0, 9, 18))
-            rows.append(
-                {
-                    "scheduler": name,
-                    "running": RUNNING,
-                    "waiting": waiting,
-                    "p5_us": low,
-                    "p50_us": middle,
-                    "p95_us": high,
-                }
-            )
-            print(f"{name:14} {waiting:6} waiting: {middle:7.1f} us [{low:.1f}, {high:.1f}]")
+    for name, waiting, places in product(arguments.schedulers, arguments.waiting, arguments.places):
+        costs = measure(name, waiting, places, arguments.calls)
+        low, middle, high = (statistics.quantiles(costs, n=20)[i] for i in (0, 9, 18))
+        rows.append(
+            {
+                "scheduler": name,
+                "running": RUNNING,
+                "waiting": waiting,
+                "places": places,
+                "p5_us": low,
+                "p50_us": middle,
+                "p95_us": high,
+            }
+        )
+        print(f"{name:14} {waiting:6} waiting, {places} places: {middle:7.1f} us [{low:.1f}, {high:.1f}]")
     report = {
         "command": "python " + " ".join(["experiments/scheduling_cost/measure.py", *sys.argv[1:]]),
         "commit": commit_of(Path(__file__)),

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 
 from quire.engine.request import SamplingParams
 from quire.interfaces import KVAllocator, KVLayout, LogitsProcessor, PrefixHit, Sampler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 from quire.testing import (
     AllocatorSuite,
     AttentionSuite,
@@ -173,7 +173,7 @@ class ForgetsTheLast(Fcfs):
 
     def schedule(self, queues, step):
         for seq in queues.running:
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)
         for seq in list(queues.waiting)[1:]:
             if not step.add(seq):
                 break
@@ -196,7 +196,7 @@ class SetsPriority(Fcfs):
 class ThrowsDice(Fcfs):
     def schedule(self, queues, step):
         for seq in queues.running:
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)
         for seq in queues.waiting:
             if not step.add(seq, random.SystemRandom().randint(1, 10)):
                 break

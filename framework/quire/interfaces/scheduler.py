@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from quire.engine.queues import QueueView
     from quire.engine.records import StepRecord
     from quire.engine.sequence import SequenceView
     from quire.engine.step import StepBuilder
+    from quire.interfaces.predictor import LengthPredictor
 
 
 class Scheduler(ABC):
@@ -23,6 +24,10 @@ class Scheduler(ABC):
     Config: type[Any]
     """The policy's options: a module-level dataclass; Hydra shows, types and overrides its fields."""
 
+    uses_predictor: ClassVar[bool] = False
+    """Whether it is constructed with `predictor=`, and keeps it as `self.predictor`."""
+    predictor: LengthPredictor | None = None
+
     @abstractmethod
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         """Fill `step` from `queues`. Called by the engine before each step, also while the last one runs.
@@ -30,6 +35,12 @@ class Scheduler(ABC):
         Nothing seen here may be changed except through `step`. Leaving a running sequence out pauses it:
         it keeps its memory. The engine calls again for as long as sequences wait or run; a policy that adds
         nothing although something could be added is stuck, and the engine says so.
+        """
+
+    def check(self, seq: SequenceView, now: float) -> None:  # noqa: B027 - optional hook
+        """Raise UserError if a request cannot be served by this policy (a deadline that has passed, a tenant
+        without a weight): it is then refused with that message. Called by the engine before the request
+        enters, at time `now`. Changes nothing.
         """
 
     def on_arrival(self, seq: SequenceView) -> None:  # noqa: B027 - optional hook

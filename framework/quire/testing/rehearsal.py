@@ -19,9 +19,10 @@ from quire.engine.records import StepRecord
 from quire.engine.request import Request
 from quire.engine.sequence import FinishReason, SequenceView
 from quire.engine.step import StepBuilder
-from quire.errors import RequestRefused
+from quire.errors import RequestRefused, UserError
 from quire.interfaces.allocator import KVAllocator, KVLayout
 from quire.interfaces.scheduler import Scheduler
+from quire.interfaces.victim import VictimPolicy
 from quire.models.model import ModelInfo
 from quire.testing.naive_allocator import NaiveAllocator
 from quire.testing.script import Script
@@ -51,6 +52,9 @@ class WatchedScheduler(Scheduler):
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+        self.predictor = scheduler.predictor
+        self.refused: set[str] = set()
+        """Requests that the policy's `check` refused."""
 
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         views = [*queues.waiting, *queues.running]
@@ -61,6 +65,13 @@ class WatchedScheduler(Scheduler):
             assert now == was, (
                 f"{type(self._scheduler).__name__} changed {view} while scheduling: {was} to {now}"
             )
+
+    def check(self, seq: SequenceView, now: float) -> None:
+        try:
+            self._scheduler.check(seq, now)
+        except UserError:
+            self.refused.add(seq.id.partition("/")[0])
+            raise
 
     def on_arrival(self, seq: SequenceView) -> None:
         self._scheduler.on_arrival(seq)
@@ -81,6 +92,7 @@ class Rehearsal:
         scheduler: Scheduler,
         layout: KVLayout,
         allocator: KVAllocator | None = None,
+        victims: VictimPolicy | None = None,
         config: EngineConfig | None = None,
         vocab_size: int = 16,
         eos_token_ids: tuple[int, ...] = (),
@@ -97,11 +109,13 @@ class Rehearsal:
         )
         self.executor.start(layout, max_sequences=config.max_sequences)
         self.allocator = allocator or NaiveAllocator(layout=layout)
+        self._scheduler = WatchedScheduler(scheduler)
         self.engine = Engine(
             config=config,
-            scheduler=WatchedScheduler(scheduler),
+            scheduler=self._scheduler,
+            victims=victims,
             allocator=self.allocator,
-            num_groups=len(layout.groups),
+            layout=layout,
             executor=self.executor,
             clock=self.clock,
             info=info,
@@ -145,6 +159,7 @@ class Rehearsal:
         for arrival in self.arrivals.values():
             request = arrival.request
             if request.id in self.refused:
+                assert may_reject or request.id not in self._scheduler.refused, f"{request.id} was refused"
                 continue
             for index in range(request.sampling.n):
                 sample = self.samples.get((request.id, index))
@@ -186,7 +201,8 @@ class Rehearsal:
         except RequestRefused:
             self.refused.add(request.id)
         refused = request.id in self.refused
-        assert refused == too_long, f"{request.id} refused: {refused}; longest sequence: {longest} tokens"
+        expected = too_long or request.id in self._scheduler.refused
+        assert refused == expected, f"{request.id} refused: {refused}; longest sequence: {longest} tokens"
 
     def _take(self, output: SequenceOutput) -> None:
         sample = self.samples.setdefault((output.request_id, output.index), Sample())

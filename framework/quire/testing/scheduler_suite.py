@@ -12,6 +12,7 @@ from quire.engine.config import EngineConfig
 from quire.engine.request import Request, SamplingParams
 from quire.interfaces.allocator import KVAllocator, KVLayout
 from quire.interfaces.scheduler import Scheduler
+from quire.interfaces.victim import VictimPolicy
 from quire.testing.arrivals import arrivals, engine_configs
 from quire.testing.layouts import kv_layouts, make_layout
 from quire.testing.naive_allocator import NaiveAllocator
@@ -34,7 +35,7 @@ class SchedulerSuite(ABC):
     """
 
     may_reject: bool = False
-    """Set it if the policy turns requests away with `step.reject`."""
+    """Set it if the policy turns requests away, in `check` or with `step.reject`."""
 
     @abstractmethod
     def make(self) -> Scheduler:
@@ -43,6 +44,10 @@ class SchedulerSuite(ABC):
     def make_allocator(self, layout: KVLayout) -> KVAllocator:
         """The allocator beneath; the default is on demand and shares nothing."""
         return NaiveAllocator(layout=layout)
+
+    def make_victims(self) -> VictimPolicy | None:
+        """Who gives way where memory lacks; the default is whoever ranks last."""
+        return None
 
     def test_random_workloads(self) -> None:
         @given(
@@ -116,6 +121,7 @@ class SchedulerSuite(ABC):
             scheduler=self.make(),
             layout=layout,
             allocator=self.make_allocator(layout),
+            victims=self.make_victims(),
             config=config,
             vocab_size=_VOCAB,
             eos_token_ids=_EOS,

@@ -88,10 +88,14 @@ class ScriptedExecutor(Executor):
         for row, resident in zip(plan.rows, residents, strict=True):
             self._read(row, resident)
         rows = tuple(self._advance(row, resident) for row, resident in zip(plan.rows, residents, strict=True))
-        seconds = self._seconds(plan)
+        seconds, start = self._seconds(plan), None
         if self._clock is not None:
-            self._busy_until = max(self._busy_until, self._clock.now()) + seconds
-        self._results.append((self._busy_until, StepResult(index=plan.index, rows=rows, seconds=seconds)))
+            start = max(self._busy_until, self._clock.now())
+            self._busy_until = start + seconds
+        result = StepResult(
+            index=plan.index, rows=rows, seconds=seconds, start=start, phases={"forward": seconds}
+        )
+        self._results.append((self._busy_until, result))
 
     def collect(self) -> StepResult:
         end, result = self._results.popleft()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from quire.engine.queues import QueueView
 from quire.engine.step import StepBuilder
 from quire.interfaces.scheduler import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Fcfs(Scheduler):
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         running = len(queues.running)
         for seq in queues.running:  # those that hold memory go on first
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)
         if len(queues.running) < running:  # who gave way comes back before anyone later comes in
             return
         for seq in queues.waiting:

@@ -9,7 +9,7 @@ from quire.engine.queues import QueueView
 from quire.engine.step import StepBuilder
 from quire.errors import UserError
 from quire.interfaces.scheduler import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -47,4 +47,4 @@ class PrefillFirst(Scheduler):
         if len(step):
             return
         for seq in queues.running:
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)

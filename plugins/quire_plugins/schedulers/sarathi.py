@@ -9,7 +9,7 @@ from quire.engine.queues import QueueView
 from quire.engine.step import StepBuilder
 from quire.errors import UserError
 from quire.interfaces.scheduler import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Sarathi(Scheduler):
         running = tuple(queues.running)
         for seq in running:  # decodes are never stalled
             if seq.remaining == 1 and budget:
-                budget -= add_or_preempt_latest(seq, queues, step, 1)
+                budget -= add_or_preempt(seq, queues, step, 1)
         for seq in running:  # prefills that have begun
             if seq.remaining > 1 and budget:
-                budget -= add_or_preempt_latest(seq, queues, step, budget)
+                budget -= add_or_preempt(seq, queues, step, budget)
         if len(queues.running) < len(running):  # who gave way comes back before anyone later comes in
             return
         for seq in queues.waiting:  # new ones fill what is left

@@ -10,7 +10,7 @@ from quire.engine.sequence import SequenceView
 from quire.engine.step import Lack, StepBuilder
 from quire.errors import UserError
 from quire.interfaces.scheduler import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Static(Scheduler):
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         for seq in queues.running:
             self._batch.add(seq.id)
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)
         self._open |= not self._batch
         for seq in queues.waiting:
             member = seq.id in self._batch  # one that was preempted comes back

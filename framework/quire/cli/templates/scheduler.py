@@ -9,7 +9,7 @@ from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
 from quire.errors import UserError
 from quire.interfaces import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -36,8 +36,8 @@ class NewPlugin(Scheduler):
         def urgency(seq: SequenceView) -> float:  # the smaller the more urgent, as priorities are
             return seq.priority - self._aging * (queues.now - seq.arrival_time)
 
-        for seq in queues.running:  # in order of arrival; where memory lacks, the latest gives way
-            add_or_preempt_latest(seq, queues, step)
+        for seq in queues.running:  # in order of arrival; where memory lacks, a later one gives way
+            add_or_preempt(seq, queues, step)
         for seq in sorted(queues.waiting, key=urgency):
             if not step.add(seq):
                 break
