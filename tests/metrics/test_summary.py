@@ -112,8 +112,8 @@ def test_throughput_spans_first_arrival_to_last_event():
 
 
 def test_samples_of_a_request_share_its_prompt():
-    first = request(num_cached_tokens=4)
-    second = request(sample=1, num_cached_tokens=9)
+    first = request(num_samples=2, num_cached_tokens=4)
+    second = request(sample=1, num_samples=2, num_cached_tokens=9)
     found = metrics(requests=[first, second])
     assert (found["requests"], found["completed"]) == (1, 2)
     assert (found["prompt_tokens"], found["output_tokens"]) == (10, 6)

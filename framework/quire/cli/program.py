@@ -17,6 +17,7 @@ from typing import NoReturn
 from quire.errors import UserError
 
 COMMANDS = {
+    "calibrate": "quire.cli.calibrate",
     "plugins": "quire.cli.plugins",
     "new-plugin": "quire.cli.new_plugin",
 }

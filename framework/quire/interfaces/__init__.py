@@ -3,13 +3,17 @@
 from quire.interfaces.allocator import KVAllocator, KVGroup, KVLayout, KVStats, PrefixHit
 from quire.interfaces.architecture import Architecture
 from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.cost_model import CostModel
 from quire.interfaces.eviction import CachedBlock, EvictionPolicy
-from quire.interfaces.executor import Executor, ExecutorContext
-from quire.interfaces.ops import Activation, Ops
+from quire.interfaces.executor import Executor, ExecutorContext, ModelContext, SimulationContext
+from quire.interfaces.ops import Activation, Head, Ops
+from quire.interfaces.predictor import LengthPredictor
+from quire.interfaces.quantization import IntegerMatrix, Quantization
 from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
 from quire.interfaces.scheduler import Scheduler
 from quire.interfaces.task import Task
 from quire.interfaces.tracker import Tracker
+from quire.interfaces.victim import VictimPolicy
 from quire.interfaces.workload import Workload, WorkloadContext
 
 __all__ = [
@@ -18,22 +22,30 @@ __all__ = [
     "AttentionBackend",
     "AttentionLayer",
     "CachedBlock",
+    "CostModel",
     "EvictionPolicy",
     "Executor",
     "ExecutorContext",
+    "Head",
+    "IntegerMatrix",
     "KVAllocator",
     "KVCache",
     "KVGroup",
     "KVLayout",
     "KVStats",
+    "LengthPredictor",
     "LogitsProcessor",
+    "ModelContext",
     "Ops",
     "PrefixHit",
+    "Quantization",
     "Sampler",
     "SamplingRows",
     "Scheduler",
+    "SimulationContext",
     "Task",
     "Tracker",
+    "VictimPolicy",
     "Workload",
     "WorkloadContext",
 ]

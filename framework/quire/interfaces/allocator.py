@@ -40,6 +40,15 @@ class KVLayout:
     max_tokens: int
     max_step_tokens: int | None = None
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of sequences that share nothing which fit in at once: the blocks of the smallest group that
+        holds every token of a sequence, or of the smallest at all if each has a window.
+        """
+        pairs = zip(self.groups, self.num_blocks, strict=True)
+        whole = [blocks for group, blocks in pairs if group.window is None]
+        return min(whole or self.num_blocks) * self.block_size
+
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold that many tokens."""
         return -(-tokens // self.block_size)

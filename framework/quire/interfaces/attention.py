@@ -57,6 +57,12 @@ class AttentionBackend(ABC):
     supports_sinks: bool = True
     supports_softcap: bool = True
 
+    @classmethod
+    def block_size_on(cls, device: str) -> int:
+        """What `preferred_block_size` is on that device; asked without making the backend."""
+        del device
+        return cls.preferred_block_size
+
     @abstractmethod
     def kv_cache_shapes(
         self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from quire.interfaces.allocator import KVGroup, KVLayout
     from quire.interfaces.architecture import Architecture
     from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.cost_model import CostModel
     from quire.interfaces.ops import Ops
+    from quire.interfaces.quantization import Quantization
     from quire.interfaces.sampler import LogitsProcessor, Sampler
     from quire.models.checkpoint import Checkpoint
     from quire.models.model import ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExecutorContext:
-    """What an executor may build its model from.
+class ModelContext:
+    """What every executor is told.
 
     `device` is "cpu" or "cuda"; `dtype` is a torch type's name or "auto" for the checkpoint's own;
     `max_tokens` limits the length of a sequence (None: the model's own limit). `architectures` are the native
@@ -32,24 +34,41 @@ class ExecutorContext:
     device: str
     dtype: str
     max_tokens: int | None
-    attention: AttentionBackend
-    ops: Ops
-    sampler: Sampler
-    processors: tuple[LogitsProcessor, ...]
     architectures: Mapping[str, Architecture]
     clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorContext(ModelContext):
+    """What an executor may build its model from."""
+
+    attention: AttentionBackend
+    ops: Ops
+    quantization: Quantization
+    sampler: Sampler
+    processors: tuple[LogitsProcessor, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulationContext(ModelContext):
+    """What an executor gets that computes nothing: its checkpoint may lack weights."""
+
+    cost_model: CostModel
 
 
 class Executor(ABC):
     """Owns the model, the KV tensors and the persistent batch. The engine speaks to it in plans and results.
 
-    Constructed with `config` and `context`; it then knows its model. Steps are computed in the order they
+    Constructed with `config` and `context` (a SimulationContext if it is `virtual`, else an ExecutorContext);
+    it then knows its model. Steps are computed in the order they
     were submitted. At most `depth` may be under way, so that the engine can schedule step n + 1 while step n
     runs.
     """
 
     Config: type[Any]
 
+    virtual: bool = False
+    """Whether nothing is computed, and steps take time on a virtual clock only."""
     depth: int = 2
     info: ModelInfo
     kv_groups: tuple[KVGroup, ...]

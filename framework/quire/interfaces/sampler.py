@@ -72,8 +72,8 @@ class LogitsProcessor(ABC):
 
     @abstractmethod
     def wants(self, params: SamplingParams) -> bool:
-        """Whether a row with these parameters needs this processor. Pure and quick: called for every row that
-        samples, and when a request arrives.
+        """Whether a row with these parameters needs this processor. Pure: called when a request arrives, and
+        when it begins to run.
         """
 
     @abstractmethod

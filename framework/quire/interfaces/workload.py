@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quire.engine.request import Request
+    from quire.engine.sequence import FinishReason
     from quire.text.tokenizer import Tokenizer
 
 
@@ -27,21 +28,44 @@ class WorkloadContext:
 class Workload(ABC):
     """Makes requests, each with its `arrival_time` in seconds from the start of the run.
 
-    The same config and seed give the same requests, in every process and on every machine.
+    The same config and seed give the same requests, in every process and on every machine. A workload object
+    serves one run.
     """
 
     Config: type[Any]
 
     uses_text: bool = False
     """Whether requests are made from text: the context then has the model's tokenizer."""
+    reacts: bool = False
+    """Whether the end of a request sets off others: `on_end` is then called."""
 
     @abstractmethod
     def requests(self, context: WorkloadContext) -> Iterator[Request]:
-        """Requests in order of arrival. Lazily: a workload may be longer than memory."""
+        """Requests in order of arrival. Lazily: a workload may be longer than memory. What is wrong with it
+        is a UserError before the first of them.
+        """
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many requests there will be."""
+        """How many requests there will be, those that others set off included; fewer if some are left out."""
+
+    def on_end(
+        self, request: Request, token_ids: Sequence[int], reason: FinishReason, now: float
+    ) -> Iterable[Request]:
+        """The requests that the end of `request` sets off: a user's next one, a conversation's next turn.
+
+        Called by the feed if `reacts`, when the last sample of a request that was made here ended.
+        `token_ids` and `reason` are those of the first sample. `now`, like their `arrival_time`, is in
+        seconds from the start of the run; none arrives before `now`.
+        """
+        del request, token_ids, reason, now
+        return ()
+
+    def notes(self) -> Mapping[str, Any]:
+        """What the run's summary should say of the workload, as plain data: what was cut or left out, above
+        all. Called once, after the last request.
+        """
+        return {}
 
     def solved(self, request_id: str, text: str) -> bool | None:
         """Whether `text`, generated for a request made here, is its right answer; None where there is none.

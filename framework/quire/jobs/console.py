@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -19,17 +19,17 @@ _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
 
 
-class ServingProgress:
-    """How far a run is: requests done of `total`, tokens a second, sequences running and waiting.
+class JobProgress:
+    """How far a run is: how much is done of `total`, counted in `unit`, and tokens a second.
 
     On a terminal a bar, redrawn by `update` itself, so that no thread disturbs the engine; elsewhere a line
     every ten seconds.
     """
 
-    def __init__(self, console: Console, *, engine: Engine, total: int, label: str) -> None:
+    def __init__(self, console: Console, *, total: int, label: str, unit: str) -> None:
         self._console = console
-        self._engine = engine
         self._label = label
+        self._unit = unit
         self._total = total
         self._done = self._tokens = 0
         self._bar = RichProgress(
@@ -44,7 +44,7 @@ class ServingProgress:
         )
         self._task = self._bar.add_task(label, total=total, state="")
 
-    def __enter__(self) -> ServingProgress:
+    def __enter__(self) -> Self:
         self._start = self._shown = time.monotonic()
         self._bar.start()
         return self
@@ -56,7 +56,7 @@ class ServingProgress:
         self._bar.stop()
 
     def update(self, *, done: int, tokens: int) -> None:
-        """So many requests are done in all, and so many more tokens generated. Called after each step."""
+        """So much is done in all, and so many more tokens computed. Called after each step."""
         self._done = done
         self._tokens += tokens
         every = _BAR_SECONDS if self._console.is_terminal else _LINE_SECONDS
@@ -66,13 +66,25 @@ class ServingProgress:
     def _show(self) -> None:
         self._shown = time.monotonic()
         rate = self._tokens / max(self._shown - self._start, 1e-9)
-        state = (
-            f"{rate:,.0f} tokens/s  {self._engine.num_running} running  {self._engine.num_waiting} waiting"
-        )
+        state = f"{rate:,.0f} tokens/s{self._queues()}"
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, state=state, refresh=True)
         else:
-            self._console.print(f"{self._label}: {self._done}/{self._total} requests  {state}")
+            self._console.print(f"{self._label}: {self._done}/{self._total} {self._unit}  {state}")
+
+    def _queues(self) -> str:
+        return ""
+
+
+class ServingProgress(JobProgress):
+    """Requests done, and how many sequences run and wait."""
+
+    def __init__(self, console: Console, *, engine: Engine, total: int, label: str) -> None:
+        super().__init__(console, total=total, label=label, unit="requests")
+        self._engine = engine
+
+    def _queues(self) -> str:
+        return f"  {self._engine.num_running} running  {self._engine.num_waiting} waiting"
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from quire.engine.engine import Engine
 from quire.engine.outputs import SequenceOutput
+from quire.jobs.phases import phases_table
 from quire.jobs.provenance import describe_run
+from quire.metrics.phases import report_phases
 from quire.metrics.summary import Summary
+from quire.metrics.trace import write_trace
 
 if TYPE_CHECKING:
     from quire.run import Run
@@ -19,7 +22,8 @@ class Recording:
     """A context: the tracker is started on entry and finished, with the summary, on exit.
 
     The summary says whether the run was `interrupted`, and the `error` that cut it short, if one did; then
-    come the metrics, and what was put into `extra`. It is empty until the exit.
+    come the metrics, and what was put into `extra`. It is empty until the exit. With `engine.profile=true`
+    it has a `profile`, the console a table of it, and the run's directory a `trace.json`.
     """
 
     def __init__(self, *, run: Run, engine: Engine) -> None:
@@ -42,6 +46,8 @@ class Recording:
 
     def __enter__(self) -> Recording:
         self._engine.take_records()  # what ran before is not part of it
+        if self._engine.profile is not None:
+            self._engine.profile.reset()
         self._tracker.start(self._run.directory, describe_run(self._run.config, self._run.registry))
         return self
 
@@ -55,4 +61,8 @@ class Recording:
             **self._metrics.metrics(),
             **self.extra,
         }
+        if self._engine.profile is not None and (report := report_phases(self._engine.profile)) is not None:
+            self.summary["profile"] = report.to_dict()
+            self._run.console.print(phases_table(report))
+            write_trace(self._engine.profile, self._run.directory / "trace.json")
         self._tracker.finish(self.summary)
