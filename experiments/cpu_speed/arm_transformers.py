@@ -1,4 +1,4 @@
-"""One arm: transformers' generate over padded static batches. Prints one JSON line.
+"""One arm: transformers' generate over padded static batches.
 
 A batch runs until its longest request is done; only the tokens that were asked for count. Requests are
 batched in the order in which they come.
@@ -7,29 +7,21 @@ batched in the order in which they come.
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import time
-from pathlib import Path
+from collections.abc import Iterator
+
+from arm import Serve, run_arm
+
+BATCH = 16
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--requests", required=True)
-    parser.add_argument("--batch", type=int, default=16)
-    arguments = parser.parse_args()
-    began = time.perf_counter()
-
+def load(arguments: argparse.Namespace) -> Serve:
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.bfloat16).eval()
-    loaded = time.perf_counter()
-    requests = json.loads(Path(arguments.requests).read_text())
-    tokens = 0
-    for start in range(0, len(requests), arguments.batch):
-        batch = requests[start : start + arguments.batch]
+
+    @torch.inference_mode()
+    def generate(batch: list[dict]) -> None:
         width = max(len(request["prompt"]) for request in batch)
         ids = torch.zeros((len(batch), width), dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -37,29 +29,25 @@ def main() -> None:
             ids[row, width - len(request["prompt"]) :] = torch.tensor(request["prompt"])
             mask[row, width - len(request["prompt"]) :] = 1
         longest = max(request["output_tokens"] for request in batch)
-        with torch.inference_mode():
-            model.generate(
-                ids,
-                attention_mask=mask,
-                do_sample=False,
-                min_new_tokens=longest,
-                max_new_tokens=longest,
-                pad_token_id=0,
-            )
-        tokens += sum(request["output_tokens"] for request in batch)
-    ended = time.perf_counter()
-    print(
-        json.dumps(
-            {
-                "output_tokens": tokens,
-                "seconds": ended - loaded,
-                "tokens_per_second": tokens / (ended - loaded),
-                "load_seconds": loaded - began,
-                "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
+        made = model.generate(
+            ids,
+            attention_mask=mask,
+            do_sample=False,
+            min_new_tokens=longest,
+            max_new_tokens=longest,
+            pad_token_id=0,
         )
-    )
+        assert made.shape[1] == width + longest
+
+    def serve(requests: list[dict]) -> Iterator[tuple[int, int]]:
+        for start in range(0, len(requests), BATCH):
+            batch = requests[start : start + BATCH]
+            generate(batch)
+            for row, request in enumerate(batch):
+                yield start + row, request["output_tokens"]
+
+    return serve
 
 
 if __name__ == "__main__":
-    main()
+    run_arm(load)

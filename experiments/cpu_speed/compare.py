@@ -1,86 +1,183 @@
 """Offline throughput on a CPU: quire and its peers on the same checkpoint and requests, interleaved.
 
-    python experiments/cpu_speed/compare.py --repeats 3
+    python experiments/cpu_speed/compare.py --rounds 3
 
-Each arm is a process of its own. Arms take turns, so that a machine whose speed drifts treats them alike.
+Each arm is a process of its own, in its engine's own environment; a peer that is not installed is reported as
+missing (install_peers.py installs them). Arms take turns, every other round in the opposite order, so that a
+machine whose speed drifts treats them alike. Ratios are formed within a round.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from peers import DEFAULT_DIRECTORY, PEERS, Peer
+from results import plot, print_table, ratios
 from workload import SHAPES, make_checkpoint, make_requests
 
 from quire.jobs.provenance import commit_of, describe_machine
+from quire.registry import load_registry
 
 HERE = Path(__file__).parent
-ARMS = {
-    "quire": [str(HERE / "arm_quire.py")],
-    "transformers generate, static batches of 16": [str(HERE / "arm_transformers.py")],
-}
 
 
-def run_arm(command: list[str], model: Path, requests: Path) -> dict:
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One engine in one configuration. `missing` says why it cannot run here, if it cannot."""
+
+    script: str
+    python: Path = Path(sys.executable)
+    model: str = "model"
+    """Which of the prepared models it reads."""
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    overrides: tuple[str, ...] = ()
+    versions: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    missing: str | None = None
+
+
+def arms(peers: Path) -> dict[str, Arm]:
+    """All of them, by name; the first is what the others are compared with."""
+    own = {name: version(name) for name in ("quire", "torch")}
+    transformers = {name: version(name) for name in ("transformers", "torch")}
+    vllm, llama = PEERS["vllm"](peers), PEERS["llama.cpp"](peers)
+    preloads = vllm.preloads()
+    no_preloads = None if preloads is not None else f"no tcmalloc or libiomp5 in {vllm.directory}"
+    return {
+        "quire bf16": Arm(script="arm_quire.py", versions=own),
+        "quire w8a8": Arm(
+            script="arm_quire.py",
+            overrides=("quantization=w8a8",),
+            versions=own,
+            missing=lacks_quantization("w8a8"),
+        ),
+        "vLLM bf16, tuned": Arm(
+            script="arm_vllm.py",
+            python=vllm.python,
+            environment=preloads or {},
+            versions=versions(vllm, "torch"),
+            missing=absent(vllm) or no_preloads,
+        ),
+        "vLLM bf16, plain": Arm(
+            script="arm_vllm.py", python=vllm.python, versions=versions(vllm, "torch"), missing=absent(vllm)
+        ),
+        "llama.cpp q8_0, 16 sequences": Arm(
+            script="arm_llama_cpp.py",
+            python=llama.python,
+            model="model.gguf",
+            versions=versions(llama, "gguf"),
+            missing=absent(llama),
+        ),
+        "transformers bf16, static batches of 16": Arm(script="arm_transformers.py", versions=transformers),
+        "transformers bf16, continuous": Arm(script="arm_transformers_continuous.py", versions=transformers),
+    }
+
+
+def lacks_quantization(name: str) -> str | None:
+    registry = load_registry()
+    known = registry.available("quantization") if "quantization" in registry.kinds else {}
+    return None if name in known else f"this quire has no quantization={name}"
+
+
+def absent(peer: Peer) -> str | None:
+    return None if peer.version() is not None else f"{peer.distribution} is not installed in {peer.directory}"
+
+
+def versions(peer: Peer, *beside: str) -> dict[str, str | None]:
+    return {name: peer.version(name) for name in (peer.distribution, *beside)}
+
+
+def prepare(directory: Path, shape: str, count: int, chosen: dict[str, Arm]) -> tuple[int, int]:
+    """Write the models and the requests that the arms read; returns the tokens in and out."""
+    make_checkpoint(directory / "model", SHAPES[shape])
+    for arm in chosen.values():
+        if arm.model == "model.gguf" and arm.missing is None:
+            words = [arm.python, HERE / "gguf_checkpoint.py", directory / "model", directory / arm.model]
+            subprocess.run(list(map(str, words)), check=True)
+    return make_requests(directory / "requests.json", count=count, vocab=SHAPES[shape].vocab)
+
+
+def run_arm(name: str, arm: Arm, directory: Path) -> dict:
+    """The line of JSON with which the arm ends."""
+    started = time.time()
     done = subprocess.run(
-        [sys.executable, *command, "--model", str(model), "--requests", str(requests)],
+        [
+            *(str(arm.python), str(HERE / arm.script)),
+            *("--model", str(directory / arm.model), "--requests", str(directory / "requests.json")),
+            *("--started", repr(started), *arm.overrides),
+        ],
+        env=os.environ | arm.environment,
+        cwd=directory,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        sys.exit(f"{name} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
+    return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=sorted(SHAPES), default="135m")
     parser.add_argument("--requests", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--peers", type=Path, default=DEFAULT_DIRECTORY, help="where install_peers.py put them"
+    )
+    parser.add_argument(
+        "--arms", nargs="+", metavar="WORD", help="only arms whose name has one of these words"
+    )
+    parser.add_argument("--out", type=Path, default=HERE / "results.json", help="a .png goes beside it")
     arguments = parser.parse_args()
-    shape = SHAPES[arguments.shape]
-    runs: dict[str, list[dict]] = {name: [] for name in ARMS}
+    words = [word.lower() for word in arguments.arms or [""]]
+    chosen = {
+        name: arm
+        for name, arm in arms(arguments.peers).items()
+        if any(word in name.lower() for word in words)
+    }
+    present = {name: arm for name, arm in chosen.items() if arm.missing is None}
+    runs: dict[str, list[dict]] = {name: [] for name in present}
+    missing = {name: arm.missing for name, arm in chosen.items() if arm.missing is not None}
+    for name, why in missing.items():
+        print(f"missing: {name}: {why}")
     with tempfile.TemporaryDirectory() as directory:
-        model, requests = Path(directory) / "model", Path(directory) / "requests.json"
-        make_checkpoint(model, shape)
-        tokens_in, tokens_out = make_requests(requests, count=arguments.requests, vocab=shape.vocab)
-        for repeat in range(arguments.repeats):
-            for name, command in ARMS.items():
-                result = run_arm(command, model, requests)
-                assert result["output_tokens"] == tokens_out, f"{name} made {result['output_tokens']} tokens"
-                runs[name].append(result)
-                print(f"{repeat + 1}/{arguments.repeats} {name}: {result['tokens_per_second']:.1f} tokens/s")
-    medians = {name: statistics.median(r["tokens_per_second"] for r in each) for name, each in runs.items()}
+        tokens_in, tokens_out = prepare(Path(directory), arguments.shape, arguments.requests, chosen)
+        for turn in range(arguments.rounds):
+            for name in list(present)[:: 1 if turn % 2 == 0 else -1]:
+                runs[name].append(run_arm(name, present[name], Path(directory)))
+                speed = runs[name][-1]["tokens_per_second"]
+                print(f"round {turn + 1} of {arguments.rounds}, {name}: {speed:.1f} tokens/s", flush=True)
     report = {
         "command": "python " + " ".join(["experiments/cpu_speed/compare.py", *sys.argv[1:]]),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "quire")}
-        | {"python": platform.python_version()},
+        "python": platform.python_version(),
         "shape": arguments.shape,
         "requests": arguments.requests,
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
-        "median_tokens_per_second": medians,
-        "ratio_of_quire": {name: medians["quire"] / each for name, each in medians.items()},
+        "missing": missing,
+        "versions": {name: arm.versions for name, arm in present.items()},
+        "median_tokens_per_second": {
+            name: statistics.median(each["tokens_per_second"] for each in made) for name, made in runs.items()
+        },
+        "ratios": {name: ratios(runs, name, "tokens_per_second") for name in runs},
         "runs": runs,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    for name, each in runs.items():
-        speeds = [r["tokens_per_second"] for r in each]
-        print(
-            f"{name}: median {medians[name]:.1f} [{min(speeds):.1f}, {max(speeds):.1f}] tokens/s,"
-            f" quire is {medians['quire'] / medians[name]:.2f} times as fast"
-        )
+    print_table(report)
+    plot(report, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

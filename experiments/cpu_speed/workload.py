@@ -27,8 +27,8 @@ SHAPES = {
 }
 
 
-def make_checkpoint(directory: Path, shape: Shape, seed: int = 0) -> None:
-    """Write a random bf16 checkpoint in Hugging Face format, embeddings tied."""
+def make_checkpoint(directory: Path, shape: Shape, seed: int = 0, max_tokens: int = 2048) -> None:
+    """Write a random bf16 checkpoint in Hugging Face format, embeddings tied, for sequences so long."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -40,7 +40,7 @@ def make_checkpoint(directory: Path, shape: Shape, seed: int = 0) -> None:
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
         vocab_size=shape.vocab,
-        max_position_embeddings=2048,
+        max_position_embeddings=max_tokens,
         tie_word_embeddings=True,
         eos_token_id=None,
         bos_token_id=None,
@@ -50,10 +50,11 @@ def make_checkpoint(directory: Path, shape: Shape, seed: int = 0) -> None:
 
 
 def make_requests(path: Path, *, count: int, vocab: int, seed: int = 0) -> tuple[int, int]:
-    """Write `count` requests as JSON: prompt token ids and the output length to be forced.
+    """Write `count` requests as JSON, in two lists: `serve`, prompt token ids and the output length to be
+    forced; and `prefill`, other prompts of the same lengths, for one token each.
 
     Lengths are lognormal: mean 220, sigma 1.0, cap 1024 in; mean 180, sigma 0.8, cap 512 out. Returns the
-    total tokens in and out.
+    total tokens in and out of `serve`.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
 
@@ -61,10 +62,13 @@ def make_requests(path: Path, *, count: int, vocab: int, seed: int = 0) -> tuple
         drawn = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, count)
         return np.clip(np.rint(drawn), 1, cap).astype(int)
 
+    def requests(outputs: np.ndarray) -> list[dict]:
+        return [
+            {"prompt": rng.integers(0, vocab, n).tolist(), "output_tokens": int(m)}
+            for n, m in zip(inputs, outputs, strict=True)
+        ]
+
     inputs, outputs = lengths(220, 1.0, 1024), lengths(180, 0.8, 512)
-    requests = [
-        {"prompt": rng.integers(0, vocab, n).tolist(), "output_tokens": int(m)}
-        for n, m in zip(inputs, outputs, strict=True)
-    ]
-    path.write_text(json.dumps(requests))
+    lists = {"serve": requests(outputs), "prefill": requests(np.ones(count, dtype=int))}
+    path.write_text(json.dumps(lists))
     return int(inputs.sum()), int(outputs.sum())

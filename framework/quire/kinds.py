@@ -54,6 +54,18 @@ KINDS = (
         default="fcfs",
     ),
     Kind(
+        name="victim",
+        interface="quire.interfaces.victim:VictimPolicy",
+        summary="who gives way where memory lacks",
+        default="last",
+    ),
+    Kind(
+        name="predictor",
+        interface="quire.interfaces.predictor:LengthPredictor",
+        summary="how long an output will be, for policies that ask",
+        default="history",
+    ),
+    Kind(
         name="allocator",
         interface="quire.interfaces.allocator:KVAllocator",
         summary="which KV blocks hold a sequence's tokens",
@@ -78,6 +90,12 @@ KINDS = (
         default="native",
     ),
     Kind(
+        name="quantization",
+        interface="quire.interfaces.quantization:Quantization",
+        summary="how a weight matrix is held and multiplied",
+        default="none",
+    ),
+    Kind(
         name="sampler",
         interface="quire.interfaces.sampler:Sampler",
         summary="how logits become a token",
@@ -93,6 +111,12 @@ KINDS = (
         interface="quire.interfaces.executor:Executor",
         summary="where steps are computed",
         default="local",
+    ),
+    Kind(
+        name="cost_model",
+        interface="quire.interfaces.cost_model:CostModel",
+        summary="how long a simulated step takes",
+        default="linear",
     ),
     Kind(
         name="workload",

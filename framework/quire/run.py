@@ -1,30 +1,39 @@
 """A run: a resolved configuration, and the parts built from it.
 
 config -> attention, ops, sampler, processors -> executor (loads the model)
+          or, in virtual time, cost model     -> executor (reads the model's shape)
        -> KV layout -> eviction, allocator -> executor.start -> engine
 """
 
 from __future__ import annotations
 
+import functools
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quire.clock import Clock, WallClock
+from quire.clock import Clock, VirtualClock, WallClock
 from quire.engine.config import parse_bytes
 from quire.errors import MissingCapability, UserError
-from quire.interfaces.executor import Executor, ExecutorContext
+from quire.interfaces.executor import Executor, ExecutorContext, SimulationContext
 from quire.registry import Registry
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from quire.config.run_config import RunConfig
+    from quire.embedding.embedder import Embedder
+    from quire.embedding.recipe import Recipe
+    from quire.embedding.texts import EmbeddingTexts
     from quire.engine.engine import Engine
     from quire.interfaces.allocator import KVLayout
+    from quire.interfaces.architecture import Architecture
     from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.predictor import LengthPredictor
     from quire.interfaces.sampler import LogitsProcessor
+    from quire.interfaces.scheduler import Scheduler
     from quire.interfaces.tracker import Tracker
+    from quire.interfaces.victim import VictimPolicy
     from quire.interfaces.workload import Workload
     from quire.models.checkpoint import Checkpoint
     from quire.text.tokenizer import Tokenizer
@@ -50,7 +59,7 @@ class Run:
         """The model's directory; fetched from the hub if `model` is a hub id."""
         from quire.models.checkpoint import open_checkpoint
 
-        return open_checkpoint(self.config.model)
+        return open_checkpoint(self.config.model, with_weights=not self.is_virtual)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -72,6 +81,12 @@ class Run:
             return wanted
         return "cuda" if has_cuda else "cpu"
 
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the run computes nothing and takes place on a virtual clock."""
+        name = self.registry.name_of("executor", self.config.executor)
+        return self.registry.get("executor", name).virtual
+
     def workload(self) -> Workload:
         """The requests to come."""
         return self.registry.create("workload", self.config.workload)
@@ -86,12 +101,19 @@ class Run:
         `with_text=False` leaves the tokenizer out: outputs are token ids, stop strings are refused.
         """
         from quire.engine.engine import Engine
+        from quire.engine.profile import Profile
 
         config = self.config
-        clock = WallClock() if clock is None else clock
+        if clock is None:
+            clock = VirtualClock() if self.is_virtual else WallClock()
         tokenizer = self.tokenizer if with_text else None
-        executor, attention = self._executor(clock)
-        layout = self._layout(executor, attention)
+        scheduler, victims = self.policies()
+        if self.is_virtual:
+            executor, attention, block_size = self._simulation(clock)
+        else:
+            executor, attention = self._executor(clock)
+            block_size = attention.preferred_block_size
+        layout = self._layout(executor, attention, block_size)
         allocator = self.registry.create(
             "allocator",
             config.allocator,
@@ -101,21 +123,86 @@ class Run:
         executor.start(layout, max_sequences=config.engine.max_sequences)
         return Engine(
             config=config.engine,
-            scheduler=self.registry.create("scheduler", config.scheduler),
+            scheduler=scheduler,
+            victims=victims,
             allocator=allocator,
-            num_groups=len(layout.groups),
+            layout=layout,
             executor=executor,
             clock=clock,
             info=executor.info,
             tokenizer=tokenizer,
             processors=self._processors,
             seed=config.seed,
+            profile=Profile() if config.engine.profile else None,
         )
+
+    def embedder(self) -> Embedder:
+        """Load the model for embeddings, or for scores if it is a cross-encoder. Raises UserError for a model
+        that generates text.
+        """
+        import torch
+
+        from quire.embedding.build import make_embedder
+        from quire.models.text_build import load_text_model
+        from quire.runtime.machine import cpu_threads, keep_freed_memory
+
+        config = self.config
+        quantization = self.registry.create("quantization", config.quantization, device=self.device)
+        if not quantization.keeps_checkpoint:
+            raise MissingCapability(
+                f"quantization: {type(quantization).__name__} makes no embeddings or scores: must be none"
+            )
+        torch.set_num_threads(config.engine.threads or cpu_threads())
+        if self.device == "cpu":
+            keep_freed_memory()
+        model = load_text_model(
+            self.checkpoint,
+            architectures=self._architectures,
+            ops=self.registry.create("ops", config.ops, device=self.device),
+            device=self.device,
+            dtype=config.dtype.value,
+        )
+        return make_embedder(model, checkpoint=self.checkpoint, recipe=self.recipe, config=config.embedding)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the model's files say of its embeddings."""
+        from quire.embedding.recipe import read_recipe
+
+        return read_recipe(self.checkpoint.path)
+
+    def embedding_texts(self, max_tokens: int) -> EmbeddingTexts:
+        """What makes token ids for `Embedder.embed` and `Embedder.score`, whose `max_tokens` it is told."""
+        from quire.embedding.texts import EmbeddingTexts
+
+        return EmbeddingTexts(tokenizer=self.tokenizer, recipe=self.recipe, max_tokens=max_tokens)
+
+    def policies(self) -> tuple[Scheduler, VictimPolicy]:
+        """A scheduler and a victim policy of their own. The predictor is made if one of them uses it, and
+        then they share it.
+        """
+        config, registry = self.config, self.registry
+
+        @functools.cache
+        def predictor() -> LengthPredictor:
+            return registry.create("predictor", config.predictor, seed=config.seed)
+
+        def policy(kind: str, options: Any) -> Any:
+            plugin = registry.get(kind, registry.name_of(kind, options))
+            parts = {"predictor": predictor()} if plugin.uses_predictor else {}
+            return plugin(config=options, **parts)
+
+        return policy("scheduler", config.scheduler), policy("victim", config.victim)
 
     @cached_property
     def _processors(self) -> tuple[LogitsProcessor, ...]:
         classes = self.registry.available("logits_processor").values()
         return tuple(processor(config=processor.Config()) for processor in classes)
+
+    @cached_property
+    def _architectures(self) -> dict[str, Architecture]:
+        classes = self.registry.available("architecture")
+        return {name: architecture() for name, architecture in classes.items()}
 
     def _executor(self, clock: Clock) -> tuple[Executor, AttentionBackend]:
         import torch
@@ -130,26 +217,48 @@ class Run:
             device=self.device,
             dtype=config.dtype.value,
             max_tokens=config.engine.max_model_tokens,
+            architectures=self._architectures,
+            clock=clock,
             attention=attention,
             ops=registry.create("ops", config.ops, device=self.device),
+            quantization=registry.create("quantization", config.quantization, device=self.device),
             sampler=registry.create("sampler", config.sampler),
             processors=self._processors,
-            architectures={
-                name: architecture() for name, architecture in registry.available("architecture").items()
-            },
-            clock=clock,
         )
         return registry.create("executor", config.executor, context=context), attention
 
-    def _layout(self, executor: Executor, attention: AttentionBackend) -> KVLayout:
+    def _simulation(self, clock: Clock) -> tuple[Executor, type[AttentionBackend], int]:
+        """A virtual executor, for a device that need not be here; the backend that would run there, and the
+        block size that it would take.
+        """
+        config, registry = self.config, self.registry
+        device = self.device if config.device.value == "auto" else config.device.value
+        context = SimulationContext(
+            checkpoint=self.checkpoint,
+            device=device,
+            dtype=config.dtype.value,
+            max_tokens=config.engine.max_model_tokens,
+            architectures=self._architectures,
+            clock=clock,
+            cost_model=registry.create("cost_model", config.cost_model),
+        )
+        executor = registry.create("executor", config.executor, context=context)
+        attention = registry.get("attention", registry.name_of("attention", config.attention))
+        return executor, attention, attention.block_size_on(device)
+
+    def _layout(
+        self, executor: Executor, attention: AttentionBackend | type[AttentionBackend], block_size: int
+    ) -> KVLayout:
+        """`block_size` is the one to take where the user names none."""
         from quire.runtime.kv_size import plan_layout
 
         engine, registry = self.config.engine, self.registry
         allocator_type = registry.get("allocator", registry.name_of("allocator", self.config.allocator))
-        block_size = engine.block_size or attention.preferred_block_size
+        block_size = engine.block_size or block_size
         if block_size not in attention.block_sizes:
+            name = self.registry.name_of("attention", self.config.attention)
             raise UserError(
-                f"engine.block_size={block_size}: {type(attention).__name__} reads blocks of "
+                f"engine.block_size={block_size}: attention={name} reads blocks of "
                 f"{', '.join(map(str, attention.block_sizes))} tokens"
             )
         kv_bytes = (

@@ -6,8 +6,8 @@ import pickle
 from dataclasses import fields
 
 import pytest
-from distributions import write_distribution
 
+from distributions import write_distribution
 from quire.config.compose import compose
 from quire.config.run_config import Device, DType, RunConfig, run_config_type
 from quire.engine.config import EngineConfig
@@ -123,7 +123,7 @@ def test_a_strangers_options_are_typed(registry):
             "scheduler=aging scheduler.agng=1",
             r"'agng' not in 'AgingConfig' \(did you mean 'aging'\?\)",
         ),
-        ("scheduler.aging=1", "'aging' not in 'FcfsConfig': it is an option of scheduler=aging$"),
+        ("scheduler.strict=1", r"'strict' not in 'FcfsConfig': it is an option of scheduler=aging$"),
         ("+scheduler.agng=1", "scheduler.agng: FcfsConfig has no such key"),
         (
             "scheduler=agin",
@@ -180,7 +180,7 @@ from dataclasses import dataclass
 from quire.kinds import Kind
 
 class Predictor: ...
-KIND = Kind(name="predictor", interface="compose_kind:Predictor", summary="output lengths", default="oracle")
+KIND = Kind(name="estimator", interface="compose_kind:Predictor", summary="output lengths", default="oracle")
 
 @dataclass
 class OracleConfig:
@@ -192,18 +192,18 @@ class Oracle(Predictor):
 
 def test_a_strangers_kind_is_a_group_like_any_other(tmp_path, monkeypatch):
     entries = {
-        "quire.kind": {"predictor": "compose_kind:KIND"},
-        "quire.predictor": {"oracle": "compose_kind:Oracle"},
+        "quire.kind": {"estimator": "compose_kind:KIND"},
+        "quire.estimator": {"oracle": "compose_kind:Oracle"},
     }
     write_distribution(tmp_path, "quire-predict", entries, {"compose_kind": FOREIGN_KIND})
     monkeypatch.syspath_prepend(tmp_path)
     registry = load_registry()
-    config = compose(["predictor.error=0.2"], registry)
-    assert config.predictor == registry.get("predictor", "oracle").Config(error=0.2)
+    config = compose(["estimator.error=0.2"], registry)
+    assert config.estimator == registry.get("estimator", "oracle").Config(error=0.2)
     assert isinstance(config, RunConfig)
     assert pickle.loads(pickle.dumps(config)) == config
-    with pytest.raises(UserError, match=r"predictor.error=x: "):
-        compose(["predictor.error=x"], registry)
+    with pytest.raises(UserError, match=r"estimator.error=x: "):
+        compose(["estimator.error=x"], registry)
 
 
 def test_a_type_for_foreign_kinds_is_found_by_its_name():

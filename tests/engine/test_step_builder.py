@@ -39,7 +39,7 @@ class Desk:
     """An allocator and two queues to build a step on."""
 
     def __init__(self, *, blocks: int = 10) -> None:
-        layout = KVLayout(
+        self.layout = layout = KVLayout(
             groups=(KVGroup(layers=(0,), kv_heads=1, head_dim=16, window=None),),
             block_size=BLOCK,
             num_blocks=(blocks,),
@@ -70,6 +70,8 @@ class Desk:
         return queues, StepBuilder(
             queues=queues,
             allocator=self.allocator,
+            layout=self.layout,
+            victims=None,
             max_tokens=max_tokens,
             max_sequences=max_sequences,
             num_holding=len(self.running),

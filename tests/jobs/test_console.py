@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from quire.jobs import console as module
 from quire.engine.records import RequestRecord
+from quire.jobs import console as module
 from quire.jobs.console import ServingProgress, results_table
 from quire.metrics import Summary
 

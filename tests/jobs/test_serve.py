@@ -31,7 +31,7 @@ def make_engine(*, started: float = 0.0) -> Engine:
         allocator=PagedAllocator(
             config=PagedAllocator.Config(), layout=layout, eviction=Lru(config=Lru.Config())
         ),
-        num_groups=1,
+        layout=layout,
         executor=executor,
         clock=clock,
         info=info,
@@ -130,3 +130,56 @@ def test_requests_without_a_time_are_served_in_order(max_waiting):
     starts = [found[str(i)].first_scheduled for i in range(10)]
     assert starts == sorted(starts)
     assert len(found) == 10
+
+
+def test_a_request_that_ended_sets_off_others_at_their_time():
+    engine, ends = make_engine(started=50.0), {}
+
+    def follow(ended, token_ids, reason, now):
+        ends[ended.id] = (len(token_ids), reason, now)
+        if ended.id == "a":
+            yield request("b", now + 5.0)
+        elif ended.id == "b":
+            yield request("c", now)
+
+    found = records(engine, [request("a", 0.0), request("z", 8.0)], follow=follow)
+    assert ends.keys() == found.keys() == {"a", "b", "c", "z"}
+    assert all(value[:2] == (3, FinishReason.LENGTH) for value in ends.values())
+    for id, record in found.items():
+        assert ends[id][2] == pytest.approx(record.finish - 50.0)
+    assert found["b"].arrival == pytest.approx(found["a"].finish + 5.0)
+    assert found["c"].arrival == pytest.approx(found["b"].finish)
+
+
+def test_what_follows_overtakes_the_stream_if_it_comes_earlier():
+    engine = make_engine()
+
+    def follow(ended, token_ids, reason, now):
+        return [request("early", 1.0)] if ended.id == "a" else []
+
+    found = records(engine, [request("a", 0.0), request("late", 100.0)], follow=follow)
+    assert found["early"].finish < found["late"].arrival == 100.0
+
+
+def test_refused_requests_end_too_and_samples_end_together():
+    engine, ends = make_engine(), []
+
+    def follow(ended, token_ids, reason, now):
+        ends.append((ended.id, len(token_ids), reason))
+        return [request("after", now)] if ended.id == "long" else []
+
+    records(engine, [request("long", 0.0, length=100), request("many", 0.0, n=3)], follow=follow)
+    assert sorted(ends) == sorted(
+        [
+            ("long", 0, FinishReason.ERROR),
+            ("many", 3, FinishReason.LENGTH),
+            ("after", 3, FinishReason.LENGTH),
+        ]
+    )
+
+
+def test_a_sleep_until_an_arrival_ends_there_whatever_the_rounding():
+    """(origin + t) - origin may be less than t: time would stand still for ever on a virtual clock."""
+    origin, arrival = 0.495, 0.449
+    assert (origin + arrival) - origin < arrival
+    assert records(make_engine(started=origin), [request("a", arrival)])["a"].finish is not None

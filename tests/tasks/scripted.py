@@ -12,6 +12,7 @@ from rich.console import Console
 from quire.clock import VirtualClock
 from quire.config.run_config import RunConfig
 from quire.engine.engine import Engine
+from quire.engine.profile import Profile
 from quire.interfaces.allocator import KVGroup, KVLayout
 from quire.models.model import ModelInfo
 from quire.registry import load_registry
@@ -114,12 +115,13 @@ class ScriptedRun(Run):
                 layout=layout,
                 eviction=self.registry.create("eviction", self.config.eviction),
             ),
-            num_groups=1,
+            layout=layout,
             executor=executor,
             clock=clock,
             info=executor.info,
             tokenizer=self.tokenizer if with_text else None,
             seed=self.config.seed,
+            profile=Profile(clock.now) if self.config.engine.profile else None,
         )
 
     def do(self) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scripted import ScriptedRun
 
+from quire.engine.config import EngineConfig
 from quire.engine.request import Request
 from quire.engine.sequence import FinishReason
 from quire.errors import UserError
@@ -150,3 +151,24 @@ def test_accuracy_counts_only_samples_that_ended_and_have_an_answer():
 def test_bad_options_are_named():
     with pytest.raises(UserError, match=r"task\.show=-1: must be at least 0"):
         BenchConfig(show=-1)
+
+
+@pytest.mark.parametrize("profile", [False, True])
+def test_a_profiled_run_shows_its_phases_and_leaves_a_trace(tmp_path, profile):
+    shown = ScriptedRun(tmp_path, workload=synthetic(), engine=EngineConfig(profile=profile)).do()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert ("outside the model" in shown) is profile
+    assert ("profile" in summary) is profile
+    assert (tmp_path / "trace.json").exists() is profile
+    if not profile:
+        return
+    steps = lines(tmp_path / "steps.jsonl")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    forward = [event for event in events if event["name"] == "forward"]
+    assert summary["profile"]["steps"] == len(steps) == len(forward)  # the warm-up is not part of it
+    for step, event in zip(steps, forward, strict=True):
+        assert event["dur"] == pytest.approx(step["seconds"] * 1e6)
+        assert event["args"]["tokens"] == step["num_tokens"]
+    # Time passes on the virtual clock only while steps are computed, or nothing is to be done.
+    assert summary["profile"]["model"] == pytest.approx(1.0)
+    assert summary["profile"]["seconds"] == pytest.approx(sum(step["seconds"] for step in steps))

@@ -23,6 +23,8 @@ Keys
   dtype       auto, float32, bfloat16, float16
   seed        everything random derives from it
   engine.*    budgets of a step, size of the KV memory, threads
+  embedding.* pooling, length and batches of task=embed
+  server.*    address, limits and keys of task=serve
 
 Flags
   --cfg job            print the configuration instead of running it (-p scheduler: a part of it)

@@ -11,9 +11,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from quire.embedding.config import EmbeddingConfig
 from quire.engine.config import EngineConfig
 from quire.errors import UserError
 from quire.kinds import Kind
+from quire.server.config import ServerConfig
 
 
 class Device(enum.Enum):
@@ -47,14 +49,20 @@ class RunConfig:
     seed: int = 0
     """Everything random derives from it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
     task: Any = MISSING
     scheduler: Any = MISSING
+    victim: Any = MISSING
+    predictor: Any = MISSING
     allocator: Any = MISSING
     eviction: Any = MISSING
     attention: Any = MISSING
     ops: Any = MISSING
+    quantization: Any = MISSING
     sampler: Any = MISSING
     executor: Any = MISSING
+    cost_model: Any = MISSING
     workload: Any = MISSING
     tracker: Any = MISSING
 

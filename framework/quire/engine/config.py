@@ -23,6 +23,8 @@ class EngineConfig:
     """Tokens per block of KV memory; null takes what the attention backend prefers."""
     overlap: bool = True
     """Schedule step n + 1 while step n runs."""
+    profile: bool = False
+    """Time every phase of the loop: a table at the end of the run, a trace for Perfetto in its directory."""
     threads: int | None = None
     """CPU threads for computing; null takes what the machine (or its cgroup) grants."""
 

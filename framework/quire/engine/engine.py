@@ -28,15 +28,18 @@ from quire.engine.finish import finish_reason
 from quire.engine.flight import Flight
 from quire.engine.outputs import SequenceOutput
 from quire.engine.plan import Row, RowResult, StepPlan
+from quire.engine.profile import IDLE, WAIT, Profile, Unprofiled
 from quire.engine.records import StepRecord
 from quire.engine.request import Request
 from quire.engine.roster import Roster
 from quire.engine.sequence import FinishReason, Sequence, Status
 from quire.engine.step import SealedStep, StepBuilder
-from quire.interfaces.allocator import KVAllocator
+from quire.errors import RequestRefused, UserError
+from quire.interfaces.allocator import KVAllocator, KVLayout
 from quire.interfaces.executor import Executor
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
+from quire.interfaces.victim import VictimPolicy
 from quire.models.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -56,23 +59,36 @@ class Engine:
         config: EngineConfig,
         scheduler: Scheduler,
         allocator: KVAllocator,
-        num_groups: int,
+        layout: KVLayout,
         executor: Executor,
         clock: Clock,
         info: ModelInfo,
+        victims: VictimPolicy | None = None,
         tokenizer: Tokenizer | None = None,
         processors: Iterable[LogitsProcessor] = (),
         seed: int = 0,
+        profile: Profile | None = None,
     ) -> None:
         self.clock = clock
         self.info = info
         self.tokenizer = tokenizer
+        self.profile = profile
+        self._watch = Unprofiled() if profile is None else profile
+        self._rested = True
+        """Whether there was no work when the latest step ended."""
         self._config = config
         self._scheduler = scheduler
+        self._victims = victims
+        predictors = (scheduler.predictor, None if victims is None else victims.predictor)
+        self._predictors = {id(each): each for each in predictors if each is not None}.values()
         self._allocator = allocator
+        self._layout = layout
         self._executor = executor
         self._dispatch = Dispatch(
-            allocator=allocator, num_groups=num_groups, max_sequences=config.max_sequences, seed=seed
+            allocator=allocator,
+            num_groups=len(layout.groups),
+            max_sequences=config.max_sequences,
+            seed=seed,
         )
         self._depth = executor.depth if config.overlap else 1
         self._admission = Admission(
@@ -123,7 +139,15 @@ class Engine:
         """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
         self._roster.check_name(request)
         declared = self._admission.declared_tokens(request)
-        sequence = self._roster.enter(request, max_tokens=declared, now=self.clock.now())
+        now = self.clock.now()
+        sequence = self._roster.first(request, max_tokens=declared, now=now)
+        try:
+            self._scheduler.check(sequence.view, now)
+            for predictor in self._predictors:
+                predictor.on_arrival(sequence.view, request)
+        except UserError as error:
+            raise RequestRefused(f"request {request.id!r}: {error}") from None
+        self._roster.enter(sequence)
         self._scheduler.on_arrival(sequence.view)
 
     def abort(self, request_id: str) -> bool:
@@ -135,10 +159,12 @@ class Engine:
 
     def step(self) -> list[SequenceOutput]:
         """Schedule and submit one step, commit the oldest one that is due, and return what is new."""
+        self._watch.turn(IDLE if self._rested else "output")
         submitted = len(self._flights) < self._depth and self._schedule()
         if self._flights and (not submitted or len(self._flights) >= self._depth):
             self._commit()
         outputs, self._outputs = self._outputs, []
+        self._rested = not self.has_work
         return outputs
 
     def take_records(self) -> list[StepRecord]:
@@ -160,6 +186,8 @@ class Engine:
         step = StepBuilder(
             queues=queues,
             allocator=self._allocator,
+            layout=self._layout,
+            victims=self._victims,
             max_tokens=self._config.max_step_tokens,
             max_sequences=self._config.max_sequences,
             num_holding=len(self._roster.running),
@@ -168,6 +196,7 @@ class Engine:
         self._scheduler.schedule(queues, step)
         schedule_seconds = time.perf_counter() - began
         sealed = step.seal()
+        self._watch.lap("schedule")
         self._carry_out(sealed)
         if not sealed.entries:
             if not self._flights and not sealed.preempted and not sealed.rejected:
@@ -209,6 +238,7 @@ class Engine:
             )
         )
         self._unreported_preemptions = 0
+        self._watch.lap("dispatch")
 
     # -- commit --------------------------------------------------------------------------------------------
 
@@ -228,9 +258,19 @@ class Engine:
             return
         self._flights.popleft()
         assert result.index == flight.plan.index, "results come in the order of the plans"
+        self._watch.lap(WAIT)
+        self._watch.add_step(flight.plan, result)
         now = self.clock.now()
-        for sequence, row, outcome in flight.landing(result):
-            self._commit_row(sequence, row, outcome, now)
+        sampled = [
+            (sequence, outcome)
+            for sequence, row, outcome in flight.landing(result)
+            if self._take_in(sequence, row, outcome, now)
+        ]
+        self._watch.lap("commit")
+        texts = [_text(sequence) for sequence, _ in sampled]
+        self._watch.lap("detokenise")
+        for (sequence, outcome), text in zip(sampled, texts, strict=True):
+            self._deliver(sequence, outcome, text, now)
         record = StepRecord.of(
             flight.plan,
             result,
@@ -244,21 +284,27 @@ class Engine:
         )
         self._records.append(record)
         self._scheduler.on_step(record)
+        self._watch.lap("commit")
 
-    def _commit_row(self, sequence: Sequence, row: Row, outcome: RowResult, now: float) -> None:
+    def _take_in(self, sequence: Sequence, row: Row, outcome: RowResult, now: float) -> bool:
+        """Enter what a row computed; whether that is a token."""
         if outcome.error is not None:
             self._finish(sequence, FinishReason.ERROR, outcome.error)
-            return
+            return False
         self._allocator.commit(sequence.view, row.start + row.count)
         sequence.prompt_logprobs.extend(outcome.prompt_logprobs)
         if not row.samples:
-            return
+            return False
         assert outcome.token_id is not None, f"row of {sequence.id} samples but has no token"
-        first = sequence.num_output_tokens == 0
         sequence.num_pending -= 1
         sequence.tokens.append(outcome.token_id)
         sequence.record.token_times.append(now)
-        text = sequence.text.append((outcome.token_id,)) if sequence.text is not None else ""
+        return True
+
+    def _deliver(self, sequence: Sequence, outcome: RowResult, text: str, now: float) -> None:
+        """Pass on a sequence's newest token, and end or fork the sequence where that is due."""
+        token = sequence.tokens[-1]
+        first = sequence.num_output_tokens == 1
         reason = finish_reason(sequence, self.info.eos_token_ids)
         if reason is not None:
             text += sequence.text.flush() if sequence.text is not None else ""
@@ -268,7 +314,7 @@ class Engine:
             SequenceOutput(
                 request_id=sequence.request.id,
                 index=sequence.index,
-                token_ids=(outcome.token_id,),
+                token_ids=(token,),
                 text=text,
                 logprobs=() if outcome.logprobs is None else (outcome.logprobs,),
                 prompt_logprobs=tuple(sequence.prompt_logprobs) if first else (),
@@ -278,9 +324,11 @@ class Engine:
         )
         if first and sequence.index == 0:
             for child in self._roster.fork(sequence):
+                for predictor in self._predictors:
+                    predictor.on_arrival(child.view, child.request)
                 self._scheduler.on_arrival(child.view)
         if reason is not None:
-            self._end(sequence)
+            self._end(sequence, sequence.num_output_tokens)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """End a sequence that did not end by its own token, and samples that were to be forked from it."""
@@ -301,9 +349,16 @@ class Engine:
                     record=record,
                 )
             )
-        self._end(sequence)
+        self._end(sequence, None)
 
-    def _end(self, sequence: Sequence) -> None:
-        """Forget a sequence whose last output is on its way."""
+    def _end(self, sequence: Sequence, output_tokens: int | None) -> None:
+        """Forget a sequence whose last output is on its way; `output_tokens` if it came to its own end."""
         self._roster.end(sequence)
+        for predictor in self._predictors:
+            predictor.on_finish(sequence.view, output_tokens)
         self._scheduler.on_finish(sequence.view)
+
+
+def _text(sequence: Sequence) -> str:
+    """What its newest token adds to its text."""
+    return "" if sequence.text is None else sequence.text.append(sequence.tokens[-1:])

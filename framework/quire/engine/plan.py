@@ -85,4 +85,11 @@ class StepResult:
     rows: tuple[RowResult, ...]
     seconds: float
     """From the start of the step to its tokens, on the executor."""
+    start: float | None = None
+    """When it started, on the clock that the engine's profile reads; None if the executor's is another."""
     phases: dict[str, float] = field(default_factory=dict[str, float])
+    """In the order in which they came, without gaps: `MODEL_PHASES`, and what the executor does besides."""
+
+
+MODEL_PHASES = ("forward", "logits")
+"""The phases in which an executor computes the model; all others are overhead."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quire.engine.shape import StepShape
+
 if TYPE_CHECKING:
     from quire.engine.plan import StepPlan, StepResult
     from quire.interfaces.allocator import KVStats
@@ -39,6 +41,13 @@ class StepRecord:
     kv_cached: int
     kv_total: int
     """Blocks, of all groups."""
+    samples: int = 0
+    """Rows that sample."""
+    decode_context: int = 0
+    """Sum over decode rows of the tokens that each attends to."""
+    max_decode_context: int = 0
+    prefill_pairs: int = 0
+    """Pairs of a query and a key that it sees, in prefill rows (`quire.engine.shape`)."""
     phases: dict[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
@@ -56,7 +65,7 @@ class StepRecord:
         num_preempted: int,
     ) -> StepRecord:
         """The record of `plan`, which came to `result`; the counts are those after its commit."""
-        decodes = sum(row.count == 1 and row.samples for row in plan.rows)
+        shape = StepShape.of(plan.rows)
         contexts = [row.start + row.count for row in plan.rows]
         return cls(
             index=plan.index,
@@ -64,10 +73,10 @@ class StepRecord:
             end=end,
             seconds=result.seconds,
             schedule_seconds=schedule_seconds,
-            num_tokens=plan.num_tokens,
+            num_tokens=shape.num_tokens,
             num_sequences=len(plan.rows),
-            prefill_tokens=plan.num_tokens - decodes,
-            decode_sequences=decodes,
+            prefill_tokens=shape.prefill_tokens,
+            decode_sequences=shape.decode_sequences,
             context_tokens=sum(contexts),
             max_context=max(contexts),
             num_running=num_running,
@@ -76,6 +85,10 @@ class StepRecord:
             kv_used=kv.used,
             kv_cached=kv.cached,
             kv_total=kv.total,
+            samples=shape.samples,
+            decode_context=shape.decode_context,
+            max_decode_context=shape.max_decode_context,
+            prefill_pairs=shape.prefill_pairs,
             phases=result.phases,
         )
 
@@ -89,6 +102,8 @@ class RequestRecord:
     tenant: str
     arrival: float
     num_prompt_tokens: int
+    num_samples: int = 1
+    """Of its request."""
     num_cached_tokens: int = 0
     """Prompt tokens that the prefix cache or a fork spared, at first admission."""
     num_computed_tokens: int = 0

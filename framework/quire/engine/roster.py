@@ -67,15 +67,18 @@ class Roster:
                 "served"
             )
 
-    def enter(self, request: Request, *, max_tokens: int, now: float) -> Sequence:
-        """The request's first sequence; it waits."""
+    def first(self, request: Request, *, max_tokens: int, now: float) -> Sequence:
+        """The request's first sequence, which has not entered yet."""
         arrival = now if request.arrival_time is None else request.arrival_time
-        sequence = self._make(request, 0, self._next_order, arrival, max_tokens)
+        return self._make(request, 0, self._next_order, arrival, max_tokens)
+
+    def enter(self, sequence: Sequence) -> None:
+        """A request's first sequence waits from now on."""
+        request = sequence.request
         self._next_order += request.sampling.n
         self._living[request.id] = [sequence]
         self._names |= _names(request)
         self.waiting.add(sequence)
-        return sequence
 
     def fork(self, parent: Sequence) -> list[Sequence]:
         """The other samples of a request whose prompt `parent` has computed; they share its blocks.
@@ -155,6 +158,7 @@ class Roster:
                 tenant=request.tenant,
                 arrival=arrival,
                 num_prompt_tokens=len(request.prompt_token_ids),
+                num_samples=request.sampling.n,
             ),
         )
 

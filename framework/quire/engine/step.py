@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from collections.abc import Sequence as Candidates
 from dataclasses import dataclass
 
 from quire.engine.queues import QueueView
 from quire.engine.sequence import Sequence, SequenceView, Status
-from quire.interfaces.allocator import KVAllocator, KVStats, PrefixHit
+from quire.interfaces.allocator import KVAllocator, KVLayout, KVStats, PrefixHit
+from quire.interfaces.victim import VictimPolicy
 
 
 class Lack(enum.Enum):
@@ -59,12 +62,17 @@ class StepBuilder:
         *,
         queues: QueueView,
         allocator: KVAllocator,
+        layout: KVLayout,
+        victims: VictimPolicy | None,
         max_tokens: int,
         max_sequences: int,
         num_holding: int,
     ) -> None:
+        """`victims` None: who ranks last gives way."""
         self._queues = queues
         self._allocator = allocator
+        self._layout = layout
+        self._victims = victims
         self._max_tokens = max_tokens
         self._tokens_left = max_tokens
         self._sequences_left = max_sequences - num_holding
@@ -93,11 +101,24 @@ class StepBuilder:
         """KV memory as of now, with what this step has taken."""
         return self._allocator.stats()
 
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of sequences that share nothing which KV memory holds in all."""
+        return self._layout.num_tokens
+
+    def kv_room(self, tokens: int) -> int:
+        """What `tokens` tokens of one sequence take up of `kv_tokens`: whole blocks."""
+        return self._layout.blocks_for(tokens) * self._layout.block_size
+
     def __contains__(self, seq: SequenceView) -> bool:
         return seq.id in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[SequenceView]:
+        """The sequences in this step, in the order in which they were added."""
+        return (entry.sequence.view for entry in self._entries.values())
 
     def cached_tokens(self, seq: SequenceView) -> int:
         """Tokens of a waiting sequence that the prefix cache would spare. Changes nothing."""
@@ -130,6 +151,12 @@ class StepBuilder:
         self._tokens_left -= count
         self._sequences_left -= waiting
         return Grant(count)
+
+    def victim(self, candidates: Candidates[SequenceView]) -> SequenceView:
+        """Whom the run's victim policy would preempt of `candidates`: running sequences, at least one, whom
+        the scheduler would serve first comes first. Changes nothing; `preempt` does.
+        """
+        return candidates[-1] if self._victims is None else self._victims.choose(candidates)
 
     def preempt(self, seq: SequenceView) -> None:
         """Take `seq` off memory: it waits again and will be recomputed. Its part of this step, if any, is

@@ -23,5 +23,4 @@ class Architecture(ABC):
 
     @abstractmethod
     def weight_name(self, name: str) -> str | None:
-        """Our name of a checkpoint tensor (see `decoder_tensors`, `encoder_tensors`); None for one not needed.
-        """
+        """Our name of a checkpoint tensor (see `decoder_tensors`, `encoder_tensors`); None: not needed."""

@@ -46,6 +46,20 @@ class Tokenizer:
         """The tokenizer's own; what ends a sequence is said by the model's configuration."""
         return self._special_id("eos_token")
 
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """Special tokens by name: bos_token, eos_token, and so on."""
+        return self._files.special_tokens
+
+    @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The Jinja text of each chat template, by name; "default" is the usual one."""
+        return self._files.chat_templates
+
+    def piece(self, token_id: int) -> str | None:
+        """How the vocabulary writes a token; None if it has none of that id."""
+        return self._backend.id_to_token(token_id)
+
     def _special_id(self, name: str) -> int | None:
         token = self._files.special_tokens.get(name)
         return None if token is None else self._backend.token_to_id(token)
@@ -55,13 +69,31 @@ class Tokenizer:
 
         What `apply_chat_template` returns holds its special tokens already: switch them off there.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"text: character {error.start} is half of a surrogate pair, which is no text"
-            ) from None
+        _check_text(text)
         return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def encode_pair(
+        self, first: str, second: str | None = None, *, max_tokens: int | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of one text, or of two joined as the model expects, with special tokens; and for each
+        token its type: which text it is in.
+
+        `max_tokens` cuts the end of what is too long before special tokens are added: of the longer text
+        first, of both to halves where both are longer. Raises UserError if it leaves no room for text.
+        """
+        texts = [first] if second is None else [first, second]
+        for text in texts:
+            _check_text(text)
+        parts = [self._backend.encode(text, add_special_tokens=False) for text in texts]
+        if max_tokens is not None:
+            room = max_tokens - self._backend.num_special_tokens_to_add(second is not None)
+            if room < len(parts):
+                raise UserError(f"max_tokens={max_tokens}: special tokens leave no room for text")
+            for part, length in zip(parts, _shares([len(part) for part in parts], room), strict=True):
+                if length < len(part):
+                    part.truncate(length)
+        joined = self._backend.post_process(parts[0], parts[1] if second is not None else None)
+        return joined.ids, joined.type_ids
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of these tokens. Spaces are left as the decoder makes them; unknown ids have no text."""
@@ -110,3 +142,20 @@ class Tokenizer:
             source=str(self._files.directory),
             now=self._now,
         )
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"text: character {error.start} is half of a surrogate pair, which is no text"
+        ) from None
+
+
+def _shares(lengths: list[int], room: int) -> list[int]:
+    """How many tokens each of one or two texts keeps: the shorter one all it has, up to half of the room."""
+    if sum(lengths) <= room or len(lengths) == 1:
+        return [min(length, room) for length in lengths]
+    short = min(min(lengths), room // 2)
+    return [short, room - short] if lengths[0] <= lengths[1] else [room - short, short]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from quire.engine.request import Request, SamplingParams
-from quire.errors import UserError
+from quire.errors import RequestRefused, UserError
 from quire.interfaces.task import Task
 from quire.interfaces.workload import Workload, WorkloadContext
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from quire.engine.engine import Engine
-    from quire.jobs.completions import Completion
+    from quire.engine.sequence import FinishReason
+    from quire.jobs.completions import Completion, Completions
+    from quire.jobs.feed import Follow
     from quire.run import Run
     from quire.text.tokenizer import Tokenizer
 
@@ -57,10 +61,10 @@ class BenchTask(Task):
 
         workload = run.workload()
         tokenizer = run.tokenizer if workload.uses_text else None
-        run.console.print(f"loading model {run.config.model}", markup=False)
+        total = len(workload)  # a file of the workload's is read, and refused, before a model is loaded
+        doing = "simulating" if run.is_virtual else "loading"
+        run.console.print(f"{doing} model {run.config.model}", markup=False)
         with closing(run.engine(with_text=workload.uses_text)) as engine:
-            if self._config.warmup:
-                _warm_up(engine)
             requests = workload.requests(
                 WorkloadContext(
                     seed=run.config.seed,
@@ -69,18 +73,28 @@ class BenchTask(Task):
                     tokenizer=tokenizer,
                 )
             )
+            first = next(requests, None)
+            if first is not None:
+                requests = chain((first,), requests)
+                if self._config.warmup:
+                    _warm_up(engine, tenant=first.tenant)
             recording = Recording(run=run, engine=engine)
-            progress = ServingProgress(run.console, engine=engine, total=len(workload), label="serving")
+            progress = ServingProgress(run.console, engine=engine, total=total, label="serving")
             completions, findings = Completions(), Findings(workload=workload, shown=self._config.show)
+            follow = _follow(workload, completions) if workload.reacts else None
+            notes: dict[str, Any] = {}
             try:
                 with recording, progress:
-                    for outputs in serve(engine, completions.watch(requests)):
-                        recording.take(outputs)
-                        findings.add(completions.take(outputs))
-                        recording.extra = findings.scores()
-                        progress.update(
-                            done=findings.ended, tokens=sum(len(output.token_ids) for output in outputs)
-                        )
+                    try:
+                        for outputs in serve(engine, completions.watch(requests), follow=follow):
+                            recording.take(outputs)
+                            findings.add(completions.take(outputs))
+                            progress.update(
+                                done=findings.ended, tokens=sum(len(output.token_ids) for output in outputs)
+                            )
+                    finally:
+                        notes = dict(workload.notes())
+                        recording.extra = {**findings.scores(), **({"workload": notes} if notes else {})}
             finally:
                 if recording.summary:
                     if tokenizer is not None and findings.first:
@@ -88,6 +102,8 @@ class BenchTask(Task):
                     run.console.print(results_table(recording.summary))
                     if findings.first_error is not None:
                         run.console.print(f"first failure: {findings.first_error}", markup=False)
+                    for name, value in notes.items():
+                        run.console.print(f"workload: {name.replace('_', ' ')}: {value}", markup=False)
                     run.console.print(f"results are in {run.directory}", markup=False, soft_wrap=True)
 
 
@@ -124,17 +140,30 @@ class Findings:
         return {"answers_right": right, "answers_known": wrong + right, "accuracy": right / (wrong + right)}
 
 
-def _warm_up(engine: Engine) -> None:
+def _follow(workload: Workload, completions: Completions) -> Follow:
+    """What the end of a request sets off, remembered like the requests of the stream."""
+
+    def follow(
+        request: Request, token_ids: Sequence[int], reason: FinishReason, now: float
+    ) -> Iterable[Request]:
+        return completions.watch(workload.on_end(request, token_ids, reason, now))
+
+    return follow
+
+
+def _warm_up(engine: Engine, *, tenant: str) -> None:
     """Serve a request too short to fill a block, so that it leaves nothing in the prefix cache."""
-    engine.add(
-        Request(
-            id="warm-up",
-            prompt_token_ids=(0, 0),
-            sampling=SamplingParams(temperature=0.0, max_tokens=2),
-            tenant="warm-up",
-            forced_output_tokens=2,
-        )
+    request = Request(
+        id="warm-up",
+        prompt_token_ids=(0, 0),
+        sampling=SamplingParams(temperature=0.0, max_tokens=2),
+        tenant=tenant,
+        forced_output_tokens=2,
     )
+    try:
+        engine.add(request)
+    except RequestRefused:  # a tenant that the scheduler does not serve, as its own request will be told
+        return
     while engine.has_work:
         engine.step()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
-from quire.jobs.jsonl import numbered_lines
-from quire_plugins.tasks.input_lines import fingerprint, make_request, parse_line
+from quire_plugins.tasks.input_lines import fingerprint, make_request
+from quire_plugins.tasks.input_rows import Row, parse_row, read_rows
 from quire_plugins.tasks.output_lines import ResultFiles, result_line
 
 if TYPE_CHECKING:
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from quire.text.tokenizer import Tokenizer
 
 
-def check_input(path: Path, finished: Mapping[int, bytes], output: Path) -> int:
+def check_input(
+    path: Path,
+    finished: Mapping[int, bytes],
+    output: Path,
+    *,
+    fingerprint: Callable[[Mapping[str, Any]], bytes] = fingerprint,
+) -> int:
     """How many lines of `path` are still to do. Raises UserError if it cannot be read, is empty, or is not
-    the input that the `finished` lines of `output` came from.
+    the input that the `finished` lines of `output` came from, told by index and `fingerprint`.
     """
     found, matched = 0, 0
     try:
-        for number, raw in numbered_lines(path):
+        for index, row in read_rows(path):
             found += 1
-            if number - 1 in finished:
-                _check_same(raw, number, finished[number - 1], output)
+            if index in finished:
+                _check_same(row, index + 1, finished[index], output, fingerprint)
                 matched += 1
     except OSError as error:
         raise UserError(f"task.input={str(path)!r}: cannot be read: {error.strerror}") from None
@@ -60,17 +66,17 @@ class FileJob:
 
     def requests(self) -> Iterator[Request]:
         """Those of the lines that are neither finished nor wrong, read as they are asked for."""
-        for number, raw in numbered_lines(self._path):
-            index, line = number - 1, {}
+        for index, row in read_rows(self._path):
+            line: dict[str, Any] = {}
             if index in self._finished:
                 continue
             try:
-                line = parse_line(raw)
+                line = parse_row(row)
                 request = make_request(
                     line, id=str(index), tokenizer=self._tokenizer, defaults=self._defaults
                 )
             except UserError as error:
-                self._files.fail(index, line.get("id"), str(error))
+                self._files.errors.add(index, line.get("id"), str(error))
                 continue
             self._living[request.id] = (index, line)
             yield request
@@ -81,7 +87,7 @@ class FileJob:
         for completion in completions:
             index, line = self._living.pop(completion.request.id)
             if completion.error is not None:
-                self._files.fail(index, line.get("id"), completion.error)
+                self._files.errors.add(index, line.get("id"), completion.error)
                 continue
             results.append(
                 result_line(index, line, completion, tokenizer=self._tokenizer, token_ids=self._token_ids)
@@ -89,9 +95,15 @@ class FileJob:
         self._files.write(results)
 
 
-def _check_same(raw: bytes, number: int, finished: bytes, output: Path) -> None:
+def _check_same(
+    row: Row,
+    number: int,
+    finished: bytes,
+    output: Path,
+    fingerprint: Callable[[Mapping[str, Any]], bytes],
+) -> None:
     try:
-        same = fingerprint(parse_line(raw)) == finished
+        same = fingerprint(parse_row(row)) == finished
     except UserError:
         same = False
     if not same:

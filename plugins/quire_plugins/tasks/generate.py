@@ -14,7 +14,9 @@ from quire.errors import UserError
 from quire.interfaces.task import Task
 from quire.jobs.sampling_fields import sampling_from_json
 from quire_plugins.tasks.file_job import FileJob, check_input
+from quire_plugins.tasks.input_lines import fingerprint
 from quire_plugins.tasks.output_lines import ResultFiles, finished_lines
+from quire_plugins.tasks.tables import forget, input_digest, is_done, is_table, journal_of, write_table
 
 if TYPE_CHECKING:
     from quire.jobs.completions import Completion
@@ -29,11 +31,14 @@ class GenerateConfig:
     """Options of `task=generate`. Sampling parameters are defaults, which a line of the input overrides."""
 
     input: str | None = None
-    """JSON lines, each with a `prompt`, or `messages` for the chat template, or `prompt_token_ids`; besides,
-    an `id`, any `metadata`, and sampling parameters of its own."""
+    """JSON lines, or a table whose name ends in .parquet or .csv. Each line or row has a `prompt`, or
+    `messages` for the chat template, or `prompt_token_ids`; besides, an `id`, any `metadata`, and sampling
+    parameters of its own."""
     output: str | None = None
-    """Results as JSON lines in order of completion (`index` is the input line's, from 0); null: outputs.jsonl
-    among the run's results. What failed is in OUTPUT.errors.jsonl. Lines already there are not done again."""
+    """Results as JSON lines in order of completion (`index` is the input line's, from 0); or, by the ending
+    of the name, as a .parquet or .csv table in order of the input, one row a sample, written at the end;
+    null: outputs.jsonl among the run's results. What failed is in OUTPUT.errors.jsonl. What is done already
+    is not done again."""
     overwrite: bool = False
     """Begin OUTPUT anew."""
     token_ids: bool = False
@@ -121,17 +126,36 @@ class GenerateTask(Task):
         output = Path(self._config.output) if self._config.output else run.directory / "outputs.jsonl"
         if path.resolve() == output.resolve():
             raise UserError(f"task.output={str(output)!r}: is the input itself")
-        finished = {} if self._config.overwrite else finished_lines(output)
+        journal = journal_of(output) if is_table(output) else output
+        if is_table(output) and self._has_table(run, path, output, journal):
+            return
+        finished = {} if self._config.overwrite else finished_lines(journal)
         todo = check_input(path, finished, output)
         if finished:
             run.console.print(
-                f"{len(finished)} results are in {output} already", markup=False, soft_wrap=True
+                f"{len(finished)} results are in {journal} already", markup=False, soft_wrap=True
             )
-        if todo:
-            self._complete(run, path, output, finished, todo)
+        failed = self._complete(run, path, journal, output, finished, todo) if todo else 0
+        if is_table(output):
+            write_table(journal, output, {"input": input_digest(path, fingerprint)})
+            if not failed:
+                journal.unlink()
 
-    def _complete(self, run: Run, path: Path, output: Path, finished: Container[int], todo: int) -> None:
-        """Do the lines of `path` that are not finished, `todo` in number."""
+    def _has_table(self, run: Run, path: Path, output: Path, journal: Path) -> bool:
+        """Whether the table is there already, with nothing left to try again."""
+        if self._config.overwrite:
+            forget(output)
+            return False
+        check_input(path, {}, output)
+        if journal.exists() or not is_done(output, {"input": input_digest(path, fingerprint)}):
+            return False
+        run.console.print(f"all results are in {output} already", markup=False, soft_wrap=True)
+        return True
+
+    def _complete(
+        self, run: Run, path: Path, journal: Path, output: Path, finished: Container[int], todo: int
+    ) -> int:
+        """Do the lines of `path` that are not finished, `todo` in number; how many of them failed."""
         from quire.jobs.completions import Completions
         from quire.jobs.console import ServingProgress
         from quire.jobs.feed import serve
@@ -140,7 +164,7 @@ class GenerateTask(Task):
         completions = Completions()
         with (
             closing(run.engine()) as engine,
-            closing(ResultFiles(output, overwrite=self._config.overwrite)) as files,
+            closing(ResultFiles(journal, overwrite=self._config.overwrite, output=output)) as files,
         ):
             job = FileJob(
                 path=path,
@@ -158,17 +182,20 @@ class GenerateTask(Task):
                         recording.take(outputs)
                         job.finish(completions.take(outputs))
                         progress.update(
-                            done=files.written + files.failed,
+                            done=files.written + files.errors.count,
                             tokens=sum(len(output.token_ids) for output in outputs),
                         )
-                    progress.update(done=files.written + files.failed, tokens=0)
+                    progress.update(done=files.written + files.errors.count, tokens=0)
             finally:
-                left = todo - files.written - files.failed
-                report = f"{files.written} results written to {output}"
-                report += f"; {files.failed} failed, see {files.errors_path}" if files.failed else ""
+                left = todo - files.written - files.errors.count
+                report = f"{files.written} results written to {journal}"
+                report += (
+                    f"; {files.errors.count} failed, see {files.errors.path}" if files.errors.count else ""
+                )
                 report += f"; {left} not done" if left else ""
                 report += ", the same command goes on from there" if left and self._config.output else ""
                 run.console.print(report, markup=False, soft_wrap=True)
+        return files.errors.count
 
     def _answer(self, run: Run, prompt: str) -> None:
         """Continue one prompt on the console, as it comes where there is one sample."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,51 +60,67 @@ def result_line(
     return result
 
 
-class ResultFiles:
-    """Appends results to `path` and what failed to `path`.errors.jsonl, which begins anew with each run."""
+class ErrorLines:
+    """What failed, one line each in OUTPUT.errors.jsonl, which begins anew with each run."""
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.errors_path = path.with_name(path.name + ".errors.jsonl")
-        self.failed = 0
+    def __init__(self, output: Path) -> None:
+        self.path = output.with_name(output.name + ".errors.jsonl")
+        self.count = 0
+        self._output = output
+        self._writer: JsonLinesWriter | None = None
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            self.path.unlink(missing_ok=True)
+
+    def add(self, index: int, id: Any, reason: str) -> None:
+        """Input line `index` came to nothing. `line` in the file counts from 1, as editors do."""
+        with writing(self._output):
+            if self._writer is None:
+                self._writer = JsonLinesWriter(self.path)
+            self._writer.write([{"line": index + 1, "index": index, "id": id, "error": reason}])
+        self.count += 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class ResultFiles:
+    """Appends results to `path` and what failed to the `errors` of `output`, the name that the user gave."""
+
+    def __init__(self, path: Path, *, overwrite: bool, output: Path) -> None:
+        self.errors = ErrorLines(output)
         self.written = 0
-        self._path = path
-        self._errors: JsonLinesWriter | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.errors_path.unlink(missing_ok=True)
+        self._output = output
+        with writing(output):
             if overwrite:
                 path.unlink(missing_ok=True)
             self._results = JsonLinesWriter(path)
-        except OSError as error:
-            raise UserError(f"task.output={str(path)!r}: cannot be written: {error.strerror}") from None
 
     def write(self, results: Iterable[Mapping[str, Any]]) -> None:
         """Append results; with the operating system when this returns."""
         results = list(results)
-        self._append(self._results, results)
+        with writing(self._output):
+            self._results.write(results)
         self.written += len(results)
-
-    def fail(self, index: int, id: Any, reason: str) -> None:
-        """Input line `index` came to nothing. `line` in the file counts from 1, as editors do."""
-        if self._errors is None:
-            self._errors = JsonLinesWriter(self.errors_path)
-        self._append(self._errors, [{"line": index + 1, "index": index, "id": id, "error": reason}])
-        self.failed += 1
 
     def close(self) -> None:
         """Idempotent."""
         self._results.close()
-        if self._errors is not None:
-            self._errors.close()
+        self.errors.close()
 
-    def _append(self, writer: JsonLinesWriter, lines: list[Mapping[str, Any]]) -> None:
-        try:
-            writer.write(lines)
-        except OSError as error:
-            raise UserError(
-                f"task.output={str(self._path)!r}: {error.strerror}; the lines so far are whole, and the "
-                "same command goes on from there"
-            ) from None
+
+@contextmanager
+def writing(output: Path) -> Generator[None]:
+    """Turns what the operating system refuses into a UserError that names `output`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"task.output={str(output)!r}: cannot be written: {error.strerror}; the results so far are "
+            "whole, and the same command goes on from there"
+        ) from None
 
 
 def _parse_result(raw: bytes, path: Path, number: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quire.interfaces import Scheduler
-from quire.scheduling import add_or_preempt_latest
+from quire.scheduling import add_or_preempt
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Shortest(Scheduler):
             return seq.num_tokens - self.aging * (queues.now - seq.arrival_time)
 
         for seq in queues.running:  # those that hold memory go on first
-            add_or_preempt_latest(seq, queues, step)
+            add_or_preempt(seq, queues, step)
         for seq in sorted(queues.waiting, key=length):
             if not step.add(seq):  # what does not fit is not overtaken
                 break

@@ -1,0 +1,42 @@
+"""How much a client lets wait, how long a request may take, and how often a dead engine is started again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quire.errors import UserError
+
+
+@dataclass
+class EngineLimits:
+    """What an `EngineClient` allows, on top of what the engine itself does."""
+
+    max_waiting: int = 1024
+    """Requests without a first token yet at most; those above are refused with QueueFull."""
+    request_seconds: float | None = None
+    """Longest time from `generate` to the last token; null: any."""
+    stream_interval_seconds: float = 0.02
+    """A stream's tokens that come faster than this are sent together; first and last tokens never wait."""
+    max_restarts: int = 3
+    """How often an engine that died is started again before it stays dead."""
+    restart_seconds: float = 1.0
+    """Pause before the first restart; each further one waits twice as long."""
+    stable_seconds: float = 600.0
+    """An engine that has lived this long after a restart has its restarts forgotten."""
+
+    def __post_init__(self) -> None:
+        if self.max_waiting < 1:
+            raise UserError(f"server.limits.max_waiting={self.max_waiting}: must be at least 1")
+        if self.request_seconds is not None and not self.request_seconds > 0:
+            raise UserError(
+                f"server.limits.request_seconds={self.request_seconds}: must be more than 0 seconds, or null"
+            )
+        if self.max_restarts < 0:
+            raise UserError(f"server.limits.max_restarts={self.max_restarts}: must be at least 0")
+        for name in ("stream_interval_seconds", "restart_seconds", "stable_seconds"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"server.limits.{name}={getattr(self, name)}: must be at least 0 seconds")
+
+    def restart_delay(self, attempt: int) -> float | None:
+        """Seconds to wait before restart number `attempt` (from 0); None if there is to be none."""
+        return self.restart_seconds * 2**attempt if attempt < self.max_restarts else None

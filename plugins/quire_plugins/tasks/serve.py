@@ -1,0 +1,94 @@
+"""Serve a model over HTTP, as OpenAI's and vLLM's clients expect."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quire.errors import UserError
+from quire.interfaces.task import Task
+
+if TYPE_CHECKING:
+    from quire.jobs.jsonl import JsonLinesWriter
+    from quire.run import Run
+    from quire.server.client import EngineClient
+    from quire.server.http.context import ServerContext
+
+
+@dataclass
+class ServeConfig:
+    """It has no options of its own: those of the server are `server.*`."""
+
+
+class ServeTask(Task):
+    """Answers HTTP requests until SIGTERM or Ctrl-C, then lets those in progress end."""
+
+    Config = ServeConfig
+
+    def __init__(self, *, config: ServeConfig) -> None:
+        del config
+
+    def run(self, run: Run) -> None:
+        import asyncio
+
+        from quire.server.http.app import create_app
+        from quire.server.http.auth import read_api_keys
+        from quire.server.http.serving import listen, serve, url_of
+        from quire.server.process import ProcessEngineClient
+
+        config = run.config.server
+        client = ProcessEngineClient(config=run.config, directory=run.directory, limits=config.limits)
+        context = server_context(run, client)
+        keys = read_api_keys(config.api_keys_file)
+        listener = listen(config)
+
+        def ready() -> None:
+            run.console.print(
+                f"serving {context.names[0]} at {url_of(listener)}", markup=False, soft_wrap=True
+            )
+
+        run.console.print(f"loading model {run.config.model}", markup=False, soft_wrap=True)
+        with closing(listener), closing(open_access_log(run)) as log:
+            app = create_app(context, api_keys=keys, access_log=log)
+            asyncio.run(serve(app, client=client, config=config, listener=listener, on_ready=ready))
+
+
+def server_context(run: Run, client: EngineClient) -> ServerContext:
+    """What the routes need to answer for the model of `run`, which `client` serves."""
+    import importlib.metadata
+    import time
+
+    from quire.server.http.context import ServerContext
+    from quire.server.http.front_tokenizer import FrontTokenizer
+    from quire.server.metrics import ServerMetrics
+
+    config = run.config.server
+    names = tuple(config.served_names) or (run.config.model,)
+    metrics = ServerMetrics(model_name=names[0], prefix=config.metrics_prefix)
+    client.observe(metrics.observe)
+    return ServerContext(
+        client=client,
+        config=config,
+        tokenizer=FrontTokenizer(run.tokenizer),
+        recipe=run.recipe,
+        metrics=metrics,
+        names=names,
+        processors=frozenset(run.registry.available("logits_processor")),
+        tool_format=None,
+        created=int(time.time()),
+        version=importlib.metadata.version("quire"),
+    )
+
+
+def open_access_log(run: Run) -> JsonLinesWriter:
+    """The access log. Raises UserError if it cannot be written."""
+    from quire.jobs.jsonl import JsonLinesWriter
+
+    given = run.config.server.access_log
+    path = Path(given) if given else run.directory / "access.jsonl"
+    try:
+        return JsonLinesWriter(path)
+    except OSError as error:
+        raise UserError(f"server.access_log={str(path)!r}: cannot be written: {error.strerror}") from None
