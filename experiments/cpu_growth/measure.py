@@ -27,7 +27,7 @@ from curves import plot
 from quire.config.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.metrics.phases import report_phases
 from quire.registry import load_registry
 from quire.run import Run
@@ -206,7 +206,7 @@ def main() -> None:
         )
         crowded.engine.close()
     report = {
-        "command": "python " + " ".join(["experiments/cpu_growth/measure.py", *sys.argv[1:]]),
+        "command": command_line("experiments/cpu_growth/measure.py"),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
         "versions": {name: version(name) for name in ("quire", "torch")}

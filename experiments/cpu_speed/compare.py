@@ -26,7 +26,7 @@ from peers import DEFAULT_DIRECTORY, PEERS, Peer
 from results import plot, print_table, ratios
 from workload import SHAPES, make_checkpoint, make_requests
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.registry import load_registry
 
 HERE = Path(__file__).parent
@@ -159,7 +159,7 @@ def main() -> None:
                 speed = runs[name][-1]["tokens_per_second"]
                 print(f"round {turn + 1} of {arguments.rounds}, {name}: {speed:.1f} tokens/s", flush=True)
     report = {
-        "command": "python " + " ".join(["experiments/cpu_speed/compare.py", *sys.argv[1:]]),
+        "command": command_line("experiments/cpu_speed/compare.py"),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
         "python": platform.python_version(),

@@ -22,7 +22,7 @@ from pathlib import Path
 from peers import DEFAULT_DIRECTORY, PEERS, Peer
 from workload import SHAPES, make_checkpoint
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 KV_MIB = 600
@@ -181,7 +181,7 @@ def main() -> None:
                 print(f"{repeat + 1}/{arguments.repeats} {name}", flush=True)
         summaries = {name: summarise(arm, runs[name], models) for name, arm in arms.items()}
     report = {
-        "command": "python " + " ".join(["experiments/cpu_speed/steps.py", *sys.argv[1:]]),
+        "command": command_line("experiments/cpu_speed/steps.py"),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
         "arms": summaries,

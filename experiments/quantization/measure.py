@@ -27,7 +27,7 @@ from quire import LLM, SamplingParams
 from quire.config.compose import compose
 from quire.interfaces.ops import Ops
 from quire.interfaces.quantization import Quantization
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.models.checkpoint import open_checkpoint
 from quire.registry import load_registry
 from quire.text.corpus import corpus
@@ -135,7 +135,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     report = {
-        "command": "python " + " ".join(["experiments/quantization/measure.py", *sys.argv[1:]]),
+        "command": command_line("experiments/quantization/measure.py"),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
         "documents": arguments.documents,

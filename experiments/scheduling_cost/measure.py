@@ -12,7 +12,6 @@ import argparse
 import json
 import platform
 import statistics
-import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -24,7 +23,7 @@ from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import Sequence, Status
 from quire.engine.step import StepBuilder
 from quire.interfaces.allocator import KVGroup, KVLayout
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.registry import load_registry
 
 RUNNING = 64
@@ -140,7 +139,7 @@ def main() -> None:
         )
         print(f"{name:14} {waiting:6} waiting, {places} places: {middle:7.1f} us [{low:.1f}, {high:.1f}]")
     report = {
-        "command": "python " + " ".join(["experiments/scheduling_cost/measure.py", *sys.argv[1:]]),
+        "command": command_line("experiments/scheduling_cost/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

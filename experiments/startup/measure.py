@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, str(ROOT / "run.py")]
@@ -56,7 +56,7 @@ def main() -> None:
         for name, each in seconds.items()
     }
     report = {
-        "command": "python " + " ".join(["experiments/startup/measure.py", *sys.argv[1:]]),
+        "command": command_line("experiments/startup/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from distributions import SCHEDULER, write_distribution
 
+from distributions import SCHEDULER, write_distribution
 from quire.config.compose import compose
 from quire.config.run_config import Device
-from quire.jobs.provenance import commit_of, describe_run
+from quire.jobs.launch import Launch
+from quire.jobs.provenance import command_line, commit_of, describe_run
 from quire.registry import load_registry
 
 
@@ -68,7 +69,9 @@ def test_a_run_describes_itself_in_plain_data(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     registry = load_registry()
     config = compose(["scheduler=slow", "scheduler.aging=4", "device=cpu"], registry)
-    found = describe_run(config, registry, command=["run.py", "scheduler=slow"])
+    sweep = tmp_path / "multirun"
+    launch = Launch(command=("run.py", "-m", "seed=1,2"), overrides=("seed=1",), sweep=sweep)
+    found = describe_run(config, registry, launch=launch)
 
     assert json.loads(json.dumps(found)) == found
     assert config.device is Device.cpu
@@ -86,7 +89,8 @@ def test_a_run_describes_itself_in_plain_data(tmp_path, monkeypatch):
     assert "penalties" in found["available"]["logits_processor"]
     assert found["distributions"]["quire"]["version"] == importlib.metadata.version("quire")
     assert found["libraries"]["torch"] == importlib.metadata.version("torch")
-    assert found["command"] == ["run.py", "scheduler=slow"]
+    assert found["command"] == ["run.py", "-m", "seed=1,2"]
+    assert (found["overrides"], found["sweep"]) == (["seed=1"], str(sweep))
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["machine"]["cores"] >= 1
     assert found["machine"]["memory"] > 2**20
@@ -96,8 +100,22 @@ def test_describing_imports_no_heavy_library():
     code = (
         "import sys; from quire.config.compose import compose; from quire.registry import load_registry;"
         "from quire.jobs.provenance import describe_run; registry = load_registry();"
-        "describe_run(compose([], registry), registry);"
+        "from quire.jobs.launch import Launch;"
+        "describe_run(compose([], registry), registry, launch=Launch(command=()));"
         "print(sorted({'torch', 'triton', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--rounds", "3", "--out", "somewhere/r.json"], "python a/b.py --rounds 3"),
+        (["--out=r.json", "--arms", "two words"], "python a/b.py --arms 'two words'"),
+        (["--peers", "there"], "python a/b.py"),
+    ],
+)
+def test_a_command_leaves_out_where_files_lie(monkeypatch, arguments, command):
+    monkeypatch.setattr(sys, "argv", ["/anywhere/b.py", *arguments])
+    assert command_line("a/b.py") == command

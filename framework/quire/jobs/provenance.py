@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,14 +16,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from quire.config.run_config import RunConfig
+from quire.jobs.launch import Launch
 from quire.registry import PluginInfo, Registry
 
 _LIBRARIES = ("torch", "triton", "transformers", "tokenizers", "numpy", "hydra-core", "omegaconf")
 
 
-def describe_run(
-    config: RunConfig, registry: Registry, *, command: Sequence[str] = tuple(sys.argv)
-) -> dict[str, Any]:
+def describe_run(config: RunConfig, registry: Registry, *, launch: Launch) -> dict[str, Any]:
     """Everything to know a run by; JSON can hold it. Imports none of the libraries that it names.
 
     `plugins` are those chosen, `available` those of kinds that nobody chooses on the command line, which act
@@ -52,7 +52,9 @@ def describe_run(
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name)) is not None},
         "python": platform.python_version(),
         "machine": describe_machine(),
-        "command": list(command),
+        "command": list(launch.command),
+        "overrides": list(launch.overrides),
+        "sweep": None if launch.sweep is None else str(launch.sweep),
         "directory": str(Path.cwd()),
     }
 
@@ -108,3 +110,17 @@ def _cpu_model() -> str:
         return platform.processor()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor()
+
+
+def command_line(script: str, *, places: Sequence[str] = ("--out", "--peers")) -> str:
+    """The command of this process, as a report names it: `script` from the repository's root, with its
+    arguments. Options among `places`, which say no more than where files lie on this machine, are left out.
+    """
+    words: list[str] = []
+    arguments = iter(sys.argv[1:])
+    for word in arguments:
+        if word.partition("=")[0] not in places:
+            words.append(word)
+        elif "=" not in word:
+            next(arguments, None)
+    return shlex.join(["python", script, *words])
