@@ -2,20 +2,22 @@
 
 config -> attention, ops, sampler, processors -> executor (loads the model)
           or, in virtual time, cost model     -> executor (reads the model's shape)
-       -> KV layout -> eviction, allocator -> executor.start -> engine
+       -> KV layout -> executor.start -> eviction, allocator -> engine
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.clock import Clock, VirtualClock, WallClock
-from quire.engine.config import parse_bytes
+from quire.engine.config import Preemption, parse_bytes
 from quire.errors import MissingCapability, UserError
 from quire.interfaces.executor import Executor, ExecutorContext, SimulationContext
+from quire.jobs.launch import Launch
 from quire.registry import Registry
 
 if TYPE_CHECKING:
@@ -42,10 +44,21 @@ if TYPE_CHECKING:
 class Run:
     """Builds what a task asks for, from the configuration. Results belong in `directory`."""
 
-    def __init__(self, *, config: RunConfig, registry: Registry, directory: Path) -> None:
+    def __init__(
+        self, *, config: RunConfig, registry: Registry, directory: Path, launch: Launch | None = None
+    ) -> None:
+        """`launch` is None where no command line started the run."""
         self.config = config
         self.registry = registry
         self.directory = directory
+        self.launch = launch or Launch(command=tuple(sys.argv))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """Everything to know the run by, as plain data (`quire.jobs.provenance`)."""
+        from quire.jobs.provenance import describe_run
+
+        return describe_run(self.config, self.registry, launch=self.launch)
 
     @cached_property
     def console(self) -> Console:
@@ -114,13 +127,19 @@ class Run:
             executor, attention = self._executor(clock)
             block_size = attention.preferred_block_size
         layout = self._layout(executor, attention, block_size)
+        executor.start(layout, max_sequences=config.engine.max_sequences)
         allocator = self.registry.create(
             "allocator",
             config.allocator,
             layout=layout,
             eviction=self.registry.create("eviction", config.eviction),
         )
-        executor.start(layout, max_sequences=config.engine.max_sequences)
+        for processor in self._processors:
+            processor.bind(
+                tokenizer=tokenizer,
+                vocab_size=executor.info.vocab_size,
+                eos_token_ids=executor.info.eos_token_ids,
+            )
         return Engine(
             config=config.engine,
             scheduler=scheduler,
@@ -254,6 +273,12 @@ class Run:
 
         engine, registry = self.config.engine, self.registry
         allocator_type = registry.get("allocator", registry.name_of("allocator", self.config.allocator))
+        host_bytes = allocator_type.host_bytes(self.config.allocator)
+        if engine.preemption is Preemption.swap and not host_bytes:
+            raise MissingCapability(
+                "engine.preemption=swap: needs host memory to swap to; allocator=paged "
+                "allocator.host_bytes=4GiB has some"
+            )
         block_size = engine.block_size or block_size
         if block_size not in attention.block_sizes:
             name = self.registry.name_of("attention", self.config.attention)
@@ -275,4 +300,5 @@ class Run:
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             releases_windows=allocator_type.releases_windows,
+            host_bytes=host_bytes,
         )

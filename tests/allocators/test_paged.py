@@ -22,6 +22,14 @@ class TestPagedWithoutPrefixCache(AllocatorSuite):
         return paged(layout, prefix_cache=False)
 
 
+class TestPagedWithHostMemory(TestPaged):
+    has_host_memory = True
+
+
+class TestPagedWithHostMemoryAndNoPrefixCache(TestPagedWithoutPrefixCache):
+    has_host_memory = True
+
+
 def paged(layout: KVLayout, *, prefix_cache: bool = True) -> PagedAllocator:
     config = PagedConfig(prefix_cache=prefix_cache)
     return PagedAllocator(config=config, layout=layout, eviction=Lru(config=LruConfig()))

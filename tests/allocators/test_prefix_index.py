@@ -32,7 +32,7 @@ def test_the_longest_prefix_of_which_no_group_lacks_what_the_next_query_sees(
         pool = BlockPool(group=group, num_blocks=BLOCKS, eviction=eviction, releases=count(), log=log)
         for depth in range(BLOCKS):
             if depth not in missing[group]:
-                pool.publish(pool.take(), keys.key(depth, TOKENS), depth)
+                pool.publish(pool.take(), keys.key(depth, TOKENS), depth, None)
         pools.append(pool)
 
     def served(end: int) -> bool:
@@ -43,7 +43,7 @@ def test_the_longest_prefix_of_which_no_group_lacks_what_the_next_query_sees(
             if window is None or position > end * SIZE - window
         )
 
-    index = PrefixIndex(layout=layout, pools=pools, log=log)
+    index = PrefixIndex(layout=layout, pools=pools, host=None, log=log)
     search = Search(keys=PrefixKeys(block_size=SIZE), hit=index.no_hit)
     hit = index.longest(search, TOKENS, limit)
     assert hit.num_tokens == SIZE * max(end for end in range(limit + 1) if served(end))
@@ -54,8 +54,8 @@ def test_a_search_may_be_asked_for_less() -> None:
     log, keys = IndexLog(), PrefixKeys(block_size=SIZE)
     pool = BlockPool(group=0, num_blocks=8, eviction=Lru(config=LruConfig()), releases=count(), log=log)
     for depth in range(8):
-        pool.publish(pool.take(), keys.key(depth, TOKENS), depth)
-    index = PrefixIndex(layout=make_layout(8, block_size=SIZE), pools=[pool], log=log)
+        pool.publish(pool.take(), keys.key(depth, TOKENS), depth, None)
+    index = PrefixIndex(layout=make_layout(8, block_size=SIZE), pools=[pool], host=None, log=log)
     search = Search(keys=PrefixKeys(block_size=SIZE), hit=index.no_hit)
     hits = [index.longest(search, TOKENS, limit) for limit in (8, 3, 0, 5, 8)]
     assert [hit.num_tokens for hit in hits] == [16, 6, 0, 10, 16]

@@ -47,3 +47,8 @@ def test_it_composes_a_run(installed, tmp_path):
 def test_it_writes_a_plugin(installed, tmp_path):
     run(installed, tmp_path, "-c", MAIN, "new-plugin", "scheduler", "mine")
     assert (tmp_path / "quire-mine" / "pyproject.toml").exists()
+
+
+def test_it_has_the_chat_page(installed):
+    page = installed / "quire" / "server" / "page" / "index.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -55,7 +55,7 @@ def test_an_eviction_policy_sees_the_queues_as_they_are():
     """It was bound to a view from before the first request: nobody ever ran, and time stood still."""
 
     class Watcher(Lru):
-        def bind(self, queues):
+        def bind(self, queues, match):
             self.queues = queues
             self.seen = []
 

@@ -78,6 +78,29 @@ ARMS = {
         kv_tokens=500,
         preempts=True,
     ),
+    "swap": Arm(
+        (
+            "engine.block_size=16",
+            "allocator.prefix_cache=false",
+            "allocator.host_bytes=1MiB",
+            "engine.preemption=swap",
+            "engine.max_step_tokens=64",
+        ),
+        kv_tokens=400,
+        kv_tokens_of_windows=160,
+        preempts=True,
+    ),
+    "prefixes in host memory": Arm(
+        ("engine.block_size=16", "allocator.host_bytes=4MiB", "engine.preemption=swap"),
+        kv_tokens=500,
+        repeat=True,
+        hits=True,
+    ),
+    "radix, prefix hits": Arm(
+        ("allocator=radix", "engine.block_size=16", "scheduler=sarathi", "scheduler.chunk_tokens=33"),
+        repeat=True,
+        hits=True,
+    ),
     "prefix hits": Arm(("engine.block_size=16",), repeat=True, hits=True),
     "sdpa": Arm(("attention=sdpa", "ops=torch")),
     "sdpa, sarathi, prefix hits": Arm(

@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
 from quire.metrics import METRICS, Summary, distribution
+from quire.metrics.fairness import TenantService
 
 
 def request(**changes) -> RequestRecord:
@@ -168,3 +170,96 @@ def test_a_run_of_nothing_has_no_rates_and_every_metric_by_name():
 def test_definitions_name_their_unit_and_formula_once():
     assert all(metric.unit and metric.formula for metric in METRICS.values())
     assert len({metric.formula for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_goodput_counts_samples_that_keep_every_objective():
+    """The sample has TTFT 1.0, gaps of 0.25 and 0.75, TPOT 0.5, E2E 2.0, over 2 seconds."""
+    late = request(request_id="b", token_times=[2.5, 2.75, 3.0])
+
+    def good(**slo):
+        summary = Summary(slo=SloConfig(**slo))
+        for record in (request(), late, request(request_id="c", finish_reason="error", token_times=[])):
+            summary.add_request(record)
+        found = summary.metrics()
+        return found["goodput_per_s"], found["slo_attainment"]
+
+    assert good(ttft=1.0) == pytest.approx((0.5, 1 / 3))
+    assert good(itl=0.75) == pytest.approx((1.0, 2 / 3))
+    assert good(ttft=1.0, itl=0.5) == pytest.approx((0.0, 0.0))
+    assert good(tpot=0.5, e2e=2.0) == pytest.approx((1.0, 2 / 3))
+    assert good(ttft_p99=0.1) == (None, None), "objectives of a run say nothing of a request"
+
+
+def test_one_token_keeps_objectives_on_gaps():
+    summary = Summary(slo=SloConfig(itl=0.1, tpot=0.1))
+    summary.add_request(request(token_times=[2.0], finish=2.0))
+    assert summary.metrics()["slo_attainment"] == 1.0
+
+
+def test_kv_memory_used_reserved_and_wasted():
+    found = metrics(
+        steps=[
+            step(kv_tokens_used=30, kv_tokens_reserved=40, kv_cached=5),
+            step(kv_tokens_used=10, kv_tokens_reserved=40, kv_cached=0),
+            step(kv_tokens_used=0, kv_tokens_reserved=0, kv_cached=1),
+        ]
+    )
+    assert found["kv_tokens_used"]["mean"] == pytest.approx(40 / 3)
+    assert found["kv_tokens_reserved"]["max"] == 40
+    assert found["kv_wasted"]["mean"] == pytest.approx((0.25 + 0.75 + 0.0) / 3)
+    assert found["kv_cached"]["mean"] == pytest.approx(0.2)
+
+
+def test_scheduler_time_is_summed_and_phases_are_told_apart():
+    found = metrics(
+        steps=[step(phases={"forward": 0.3, "sample": 0.1}), step(index=1, phases={"forward": 0.1})]
+    )
+    assert found["schedule_s"] == pytest.approx(40e-6)
+    assert found["phase_s"]["forward"]["mean"] == pytest.approx(0.2)
+    assert found["phase_s"]["sample"]["count"] == 1
+
+
+def test_tenants_apart():
+    other = request(request_id="b", tenant="b", token_times=[5.0], finish=5.0)
+    found = metrics(requests=[request(), other])
+    assert list(found["tenants"]) == ["b", "default"]
+    assert found["tenants"]["b"]["ttft_s"]["mean"] == pytest.approx(4.0)
+    assert found["tenants"]["default"]["sample_output_tokens"]["max"] == 3
+    # normalised latencies 2/3 and 4: (14/3)^2 / (2 * (4/9 + 16))
+    assert found["jain_latency"] == pytest.approx((14 / 3) ** 2 / (2 * (4 / 9 + 16)))
+
+
+def test_a_tenant_that_waits_falls_behind_and_one_without_demand_does_not():
+    """Windows of one second; service is prompt + 2 * output tokens.
+
+    a asks for 10 + 6 in second 0 and gets 12, 4; b asks for 16 in second 0 and gets all in second 1; c asks
+    for 12 in second 1, and gets it.
+        second 0   got  a 12  b 0            backlog  a 4  b 16         differences  b min(12, 16)
+        second 1   got  a 4   b 16   c 12    backlog  none              differences  none
+    """
+    a = request(tenant="a", arrival=0.0, token_times=[0.5, 1.1, 1.2], finish=1.2)
+    b = request(request_id="b", tenant="b", arrival=0.0, token_times=[1.5, 1.6, 1.7], finish=1.7)
+    c = request(request_id="c", tenant="c", arrival=1.0, token_times=[1.9], finish=1.9)
+    found = metrics(requests=[a, b, c])
+    assert found["service_difference"] == pytest.approx(6.0)
+    assert found["service_difference_max"] == pytest.approx(12.0)
+    # second 0: 12^2 / (2 * 12^2); in second 1 nobody has backlog
+    assert found["jain_service"] == pytest.approx(0.5)
+
+
+def test_one_tenant_is_neither_fair_nor_unfair():
+    found = metrics(requests=[request()])
+    assert (found["service_difference"], found["jain_service"], found["jain_latency"]) == (None, None, None)
+
+
+def test_long_runs_have_wider_windows_and_the_same_service():
+    """4,096 seconds make windows of four; halves of a tenant's service lie in the first and the last."""
+    early = request(tenant="a", arrival=0.0, token_times=[1.0], finish=1.0)
+    late = request(request_id="b", tenant="a", arrival=4095.0, token_times=[4095.5], finish=4095.5)
+    other = request(request_id="c", tenant="b", arrival=0.0, token_times=[4095.5], finish=4095.5)
+    service = TenantService()
+    for record in (early, late, other):
+        service.add(record)
+    differences = service.differences()
+    assert len(differences) == 1024
+    assert (differences[0], differences[1], differences[-1]) == (12.0, 0.0, 0.0)

@@ -4,6 +4,7 @@ import pytest
 from serving import oracle, request, served
 
 from quire.errors import UserError
+from quire_plugins.predictors.history import History, HistoryConfig
 from quire_plugins.schedulers.edf import Edf, EdfConfig
 from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
 from quire_plugins.schedulers.niyama import Niyama, NiyamaConfig
@@ -104,3 +105,12 @@ def test_promises_that_make_no_sense_are_named():
         NiyamaConfig(tiers={"chat": [1.0, 0.0]})
     with pytest.raises(UserError, match=r"scheduler.tiers.chat=\[1.0\]: must be \[ttft, tbt\]"):
         NiyamaConfig(tiers={"chat": [1.0]})
+
+
+def test_niyama_puts_nobody_off_who_is_late_only_if_its_output_is_long():
+    """Of the outputs so far a fifth take 1 s, which would be too late, the others 0.06 s, which is not."""
+    warm = [request(f"w{i}", at=1.2 * i, output=100 if i % 5 == 4 else 5) for i in range(10)]
+    others = [request(f"o{i}", at=20.0, output=5, deadline=28.0) for i in range(8)]
+    requests = [*warm, *others, request("strict", at=20.001, output=5, deadline=20.35)]
+    policy = Niyama(config=NiyamaConfig(), predictor=History(config=HistoryConfig(), seed=0))
+    assert not missed(served(policy, requests, sequences=1), requests)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from engines import ENDLESS, OVERRIDES, completed, demo_engine
@@ -86,7 +87,27 @@ def test_an_engine_that_breaks_is_dead(loaded):
     with_client(loaded, ask)
 
 
-@pytest.mark.parametrize("name", ["max_waiting", "request_seconds", "max_restarts", "restart_seconds"])
+def test_memory_that_is_not_whole_when_idle_ends_the_engine(loaded, monkeypatch):
+    async def ask(client):
+        await completed(endless("fine"), client.generate(replace(endless("fine"), sampling=SHORT)))
+        await client.stats()
+        monkeypatch.setattr(loaded.engine.allocator, "check_integrity", _lost_block)
+        await completed(endless("last"), client.generate(replace(endless("last"), sampling=SHORT)))
+        with pytest.raises(EngineDead, match="a lost block"):
+            await client.stats()
+        monkeypatch.undo()
+
+    with_client(loaded, ask, check_memory=True)
+
+
+def _lost_block() -> None:
+    raise AssertionError("a lost block")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["max_waiting", "request_seconds", "max_restarts", "restart_seconds", "stream_pieces_per_second"],
+)
 def test_limits_are_checked(name):
     with pytest.raises(UserError, match=rf"server\.limits\.{name}=-1"):
         EngineLimits(**{name: -1})

@@ -1,5 +1,6 @@
 """Nothing is lost or reordered by holding pieces back; first and last pieces never wait."""
 
+import math
 from collections import defaultdict
 
 from hypothesis import given
@@ -29,10 +30,10 @@ def piece(key, number, *, last=False):
     st.lists(
         st.tuples(st.sets(st.sampled_from(SAMPLES)), st.floats(0, 2)), max_size=20
     ),  # who has a token in a step, and how long the step takes
-    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([math.inf, 1.0]),
 )
-def test_every_token_arrives_once_in_order(steps, interval):
-    outbox = Outbox(interval=interval)
+def test_every_token_arrives_once_in_order(steps, rate):
+    outbox = Outbox(rate=rate)
     outbox.hold("whole", samples=2)
     lengths = {key: sum(key in members for members, _ in steps) for key in SAMPLES}
     made, got, now = dict.fromkeys(SAMPLES, 0), defaultdict(list), 10.0
@@ -45,7 +46,7 @@ def test_every_token_arrives_once_in_order(steps, interval):
         for each in outbox.pass_on(outputs, now):
             got[each.request_id, each.index].append(each)
         for key in members:
-            if key[0] != "whole" and (made[key] in (1, lengths[key]) or not interval):
+            if key[0] != "whole" and (made[key] in (1, lengths[key]) or rate == math.inf):
                 assert sum(len(each.token_ids) for each in got[key]) == made[key], "it must not wait"
     for key in SAMPLES:
         numbers = list(range(lengths[key]))
@@ -58,11 +59,23 @@ def test_every_token_arrives_once_in_order(steps, interval):
             assert len(got[key]) == min(1, lengths[key])
 
 
-def test_what_is_held_leaves_after_the_interval():
-    outbox = Outbox(interval=1.0)
+def test_what_is_held_leaves_when_its_turn_comes():
+    outbox = Outbox(rate=1.0)
     key = ("a", 0)
     assert len(outbox.pass_on([piece(key, 0)], 10.0)) == 1
     assert outbox.pass_on([piece(key, 1)], 10.2) == []
     assert outbox.pass_on([], 10.9) == []
     (late,) = outbox.pass_on([], 11.1)
     assert late.token_ids == (1,)
+
+
+def test_all_streams_share_the_rate():
+    outbox = Outbox(rate=10.0)
+    keys = [(str(number), 0) for number in range(20)]
+    outbox.pass_on([piece(key, 0) for key in keys], 10.0)
+    assert outbox.pass_on([piece(key, 1) for key in keys], 11.9) == []
+    assert len(outbox.pass_on([piece(key, 2) for key in keys], 12.0)) == 20
+    for key in keys[1:]:
+        assert len(outbox.pass_on([piece(key, 3, last=True)], 12.0)) == 1
+    (alone,) = outbox.pass_on([piece(keys[0], 3)], 12.2)
+    assert alone.token_ids == (3,)

@@ -8,46 +8,10 @@ import textwrap
 from dataclasses import asdict
 
 import pytest
+from records import request, step
 
-from quire.engine.records import RequestRecord, StepRecord
 from quire.errors import UserError
 from quire_plugins.trackers.jsonl import JsonlConfig, JsonlTracker
-
-
-def step(index: int, end: float) -> StepRecord:
-    return StepRecord(
-        index=index,
-        start=end - 0.01,
-        end=end,
-        seconds=0.01,
-        schedule_seconds=1e-5,
-        num_tokens=4,
-        num_sequences=2,
-        prefill_tokens=3,
-        decode_sequences=1,
-        context_tokens=9,
-        max_context=6,
-        num_running=2,
-        num_waiting=1,
-        num_preempted=0,
-        kv_used=2,
-        kv_cached=1,
-        kv_total=8,
-        phases={"forward": 0.008},
-    )
-
-
-def request(finish: float) -> RequestRecord:
-    return RequestRecord(
-        request_id="ä-1",
-        sample=0,
-        tenant="default",
-        arrival=0.1,
-        num_prompt_tokens=3,
-        token_times=[0.2, 0.1 + 0.2],
-        finish=finish,
-        finish_reason="stop",
-    )
 
 
 def started(directory, **options) -> JsonlTracker:
@@ -84,6 +48,7 @@ def test_records_are_written_when_a_second_has_passed_on_the_engines_clock(tmp_p
     tracker.request(request(0.5))
     tracker.step(step(0, 0.9))
     assert lines(tmp_path / "steps.jsonl") == []
+    assert len(lines(tmp_path / "requests.jsonl")) == 1, "a request is written as it ends"
     tracker.step(step(1, 1.0))
     assert len(lines(tmp_path / "steps.jsonl")) == 2
     assert len(lines(tmp_path / "requests.jsonl")) == 1
@@ -101,22 +66,24 @@ def test_records_are_written_when_enough_are_held(tmp_path):
     assert [line["index"] for line in lines(tmp_path / "steps.jsonl")] == [0, 1, 2, 3]
 
 
-def test_a_killed_run_leaves_whole_lines_and_its_description(tmp_path):
+def test_a_killed_run_leaves_every_request_whole_lines_and_its_description(tmp_path):
     script = textwrap.dedent(
         f"""
         import os, signal, sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
-        from test_jsonl import started, step
+        from test_jsonl import request, started, step
         from pathlib import Path
         tracker = started(Path({str(tmp_path)!r}), flush_records=10)
         for index in range(25):
             tracker.step(step(index, 0.0))
+            tracker.request(request(0.3, request_id=str(index)))
         os.kill(os.getpid(), signal.SIGKILL)
         """
     )
     killed = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
     assert killed.returncode == -9
     assert [line["index"] for line in lines(tmp_path / "steps.jsonl")] == list(range(20))
+    assert [line["request_id"] for line in lines(tmp_path / "requests.jsonl")] == list(map(str, range(25)))
     assert json.loads((tmp_path / "config.json").read_text())["config"] == {"seed": 1}
 
 

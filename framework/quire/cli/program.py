@@ -6,11 +6,13 @@ codes: 0 done, 1 something broke, 2 the user's mistake (one line on stderr), 130
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,8 @@ COMMANDS = {
     "calibrate": "quire.cli.calibrate",
     "plugins": "quire.cli.plugins",
     "new-plugin": "quire.cli.new_plugin",
+    "report": "quire.cli.report",
+    "resume": "quire.cli.resume",
 }
 """Each module has `main(arguments: list[str]) -> None`."""
 
@@ -83,31 +87,46 @@ def _run(words: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     run = hydra.main(config_path=str(config_directory()), config_name=CONFIG_NAME, **hydra_version())
     try:
-        run(job)()
+        run(job_of(sys.argv))()
     except COMPLAINTS as error:
         if full_error or isinstance(error, UserError):
             raise
         _refuse(explain(error, registry))
 
 
-def job(composed: object) -> None:
-    """One run: what Hydra calls with the composed configuration, in this process or in a launcher's."""
+def job_of(command: list[str]) -> Callable[[object], None]:
+    """What Hydra calls with a composed configuration, in this process or in a launcher's, where `command`
+    could not be found out any more.
+    """
+    return functools.update_wrapper(functools.partial(job, command=tuple(command)), job)
+
+
+def job(composed: object, *, command: tuple[str, ...]) -> None:
+    """One run, from its status in the directory of its results to its exit code."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from quire.config.compose import run_config
+    from quire.jobs.json_file import write_json
+    from quire.jobs.launch import Launch
+    from quire.jobs.status import Status
     from quire.registry import load_registry
     from quire.run import Run
 
     assert isinstance(composed, DictConfig)
     hydra_config = HydraConfig.get()
-    sweep = hydra_config.mode is RunMode.MULTIRUN
-    cell = f"[{' '.join(hydra_config.overrides.task)}] " if sweep else ""
+    directory, overrides = Path(hydra_config.runtime.output_dir), tuple(hydra_config.overrides.task)
+    in_sweep = hydra_config.mode is RunMode.MULTIRUN
+    sweep = Path(hydra_config.sweep.dir).absolute() if in_sweep else None
+    launch = Launch(command=command, overrides=overrides, sweep=sweep)
+    cell = f"[{' '.join(overrides)}] " if sweep else ""
     try:
-        config, registry = run_config(composed), load_registry()
-        run = Run(config=config, registry=registry, directory=Path(hydra_config.runtime.output_dir))
-        registry.create("task", config.task).run(run)
+        with Status(directory, overrides=overrides):
+            config, registry = run_config(composed), load_registry()
+            run = Run(config=config, registry=registry, directory=directory, launch=launch)
+            write_json(directory / "config.json", run.description)
+            registry.create("task", config.task).run(run)
     except UserError as error:
         status = 2
         _log.error("quire: error: %s%s", cell, error)

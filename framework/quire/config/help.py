@@ -12,6 +12,8 @@ quire runs language models; every policy in it is a plugin.
   python run.py [GROUP=PLUGIN ...] [GROUP.OPTION=VALUE ...] [KEY=VALUE ...]
   python run.py -m seed=1,2 scheduler=fcfs,sarathi     every combination, one after another
   quire plugins | quire new-plugin                     list plugins; write one. `quire` is the same program
+  quire resume multirun/DATE/TIME                      run what a sweep lacks: missing, failed, killed cells
+  quire report DIR                                     compare recorded runs: a table, report.html, plots
 
 Groups: one plugin each, * is what runs if none is named
 """
@@ -25,6 +27,7 @@ Keys
   engine.*    budgets of a step, size of the KV memory, threads
   embedding.* pooling, length and batches of task=embed
   server.*    address, limits and keys of task=serve
+  slo.*       latencies to hold: of a request (goodput), and of a run (task=capacity)
 
 Flags
   --cfg job            print the configuration instead of running it (-p scheduler: a part of it)

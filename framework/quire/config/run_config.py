@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from quire.config.slo import SloConfig
 from quire.embedding.config import EmbeddingConfig
 from quire.engine.config import EngineConfig
 from quire.errors import UserError
@@ -51,6 +52,7 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    slo: SloConfig = field(default_factory=SloConfig)
     task: Any = MISSING
     scheduler: Any = MISSING
     victim: Any = MISSING

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from quire.errors import UserError
+
+
+class Preemption(enum.Enum):
+    """What becomes of the KV of a sequence that gives way."""
+
+    recompute = "recompute"
+    """It is given up: all that the prefix cache does not happen to keep is computed again."""
+    swap = "swap"
+    """It is copied to host memory and back. Where it cannot be kept there it is given up, and counted as
+    `swap_fallbacks`."""
 
 
 @dataclass
@@ -21,6 +32,9 @@ class EngineConfig:
     """KV memory: bytes, a number with KiB, MiB, GiB, or auto (from free memory)."""
     block_size: int | None = None
     """Tokens per block of KV memory; null takes what the attention backend prefers."""
+    preemption: Preemption = Preemption.recompute
+    """What becomes of the KV of a sequence that gives way: recompute gives it up, swap keeps it in host
+    memory (allocator.host_bytes), as far as there is room."""
     overlap: bool = True
     """Schedule step n + 1 while step n runs."""
     profile: bool = False

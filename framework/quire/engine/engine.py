@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quire.clock import Clock
@@ -48,6 +48,15 @@ if TYPE_CHECKING:
 
 class SchedulerStuck(RuntimeError):
     """A scheduler added nothing to a step although nothing runs that could change the situation."""
+
+
+@dataclass(slots=True)
+class _Preemptions:
+    """Those that no step has reported yet."""
+
+    total: int = 0
+    swapped: int = 0
+    swap_fallbacks: int = 0
 
 
 class Engine:
@@ -109,7 +118,7 @@ class Engine:
         self._outputs: list[SequenceOutput] = []
         self._records: list[StepRecord] = []
         self._next_step = 0
-        self._unreported_preemptions = 0
+        self._unreported = _Preemptions()
         allocator.bind(self._roster.view)
 
     @property
@@ -191,6 +200,7 @@ class Engine:
             max_tokens=self._config.max_step_tokens,
             max_sequences=self._config.max_sequences,
             num_holding=len(self._roster.running),
+            preemption=self._config.preemption,
         )
         began = time.perf_counter()
         self._scheduler.schedule(queues, step)
@@ -213,7 +223,9 @@ class Engine:
         """Move sequences between the queues as the policy decided; their memory has moved already."""
         for sequence in sealed.preempted:
             self._roster.preempt(sequence)
-        self._unreported_preemptions += len(sealed.preempted)
+        self._unreported.total += len(sealed.preempted)
+        self._unreported.swapped += sealed.num_swapped
+        self._unreported.swap_fallbacks += sealed.num_swap_fallbacks
         for sequence, why in sealed.rejected:
             self._finish(sequence, FinishReason.ERROR, f"rejected by {type(self._scheduler).__name__}: {why}")
 
@@ -221,9 +233,13 @@ class Engine:
         now = self.clock.now()
         for entry in sealed.entries:
             if entry.sequence.status is Status.WAITING:
-                self._roster.start(entry.sequence)
+                self._roster.start(entry.sequence, num_computed=entry.start)
             entry.sequence.record.mark_scheduled(now, cached_tokens=entry.start)
-        plan = StepPlan(index=self._next_step, rows=tuple(map(self._dispatch.row, sealed.entries)))
+        plan = StepPlan(
+            index=self._next_step,
+            rows=tuple(map(self._dispatch.row, sealed.entries)),
+            copies=self._allocator.take_copies(),
+        )
         self._next_step += 1
         self._executor.submit(plan)
         self._flights.append(
@@ -233,11 +249,13 @@ class Engine:
                 epochs=tuple(entry.sequence.num_preemptions for entry in sealed.entries),
                 start=now,
                 schedule_seconds=schedule_seconds,
-                num_preempted=self._unreported_preemptions,
+                num_preempted=self._unreported.total,
+                num_swapped=self._unreported.swapped,
+                num_swap_fallbacks=self._unreported.swap_fallbacks,
                 kv=self._allocator.stats(),
             )
         )
-        self._unreported_preemptions = 0
+        self._unreported = _Preemptions()
         self._watch.lap("dispatch")
 
     # -- commit --------------------------------------------------------------------------------------------
@@ -275,12 +293,15 @@ class Engine:
             flight.plan,
             result,
             flight.kv,
+            block_size=self._layout.block_size,
             start=flight.start,
             end=now,
             schedule_seconds=flight.schedule_seconds,
             num_running=self.num_running,
             num_waiting=self.num_waiting,
             num_preempted=flight.num_preempted,
+            num_swapped=flight.num_swapped,
+            num_swap_fallbacks=flight.num_swap_fallbacks,
         )
         self._records.append(record)
         self._scheduler.on_step(record)

@@ -22,6 +22,8 @@ class Flight:
     start: float
     schedule_seconds: float
     num_preempted: int
+    num_swapped: int
+    num_swap_fallbacks: int
     kv: KVStats
     """With what this step holds; its commit may free some of it."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from quire.engine.request import SamplingParams
+from quire.interfaces.allocator import KVCopy, Tier
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +41,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepPlan:
-    """One step of the model: rows packed one after another. `index` counts steps from 0."""
+    """One step of the model: rows packed one after another. `index` counts steps from 0.
+
+    `copies` are made first, one after another: after everything that earlier steps wrote, before anything
+    that this one reads or writes.
+    """
 
     index: int
     rows: tuple[Row, ...]
+    copies: tuple[KVCopy, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -78,6 +85,34 @@ class RowResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CopiedBytes:
+    """Bytes of KV that a step's copies moved."""
+
+    to_host: int = 0
+    from_host: int = 0
+    within: int = 0
+    """From one block of device memory to another."""
+
+    @property
+    def total(self) -> int:
+        return self.to_host + self.from_host + self.within
+
+    @classmethod
+    def of(cls, copies: Iterable[KVCopy], block_bytes: Sequence[int]) -> CopiedBytes:
+        """What `copies` move; `block_bytes[g]` are those of one block of group g."""
+        to_host = from_host = within = 0
+        for copy in copies:
+            size = block_bytes[copy.group]
+            if copy.target.tier is Tier.HOST:
+                to_host += size
+            elif copy.source.tier is Tier.HOST:
+                from_host += size
+            else:
+                within += size
+        return cls(to_host=to_host, from_host=from_host, within=within)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
     """Results in the order of the plan's rows, and how long each phase took, in seconds."""
 
@@ -85,6 +120,7 @@ class StepResult:
     rows: tuple[RowResult, ...]
     seconds: float
     """From the start of the step to its tokens, on the executor."""
+    copied: CopiedBytes = field(default_factory=CopiedBytes)
     start: float | None = None
     """When it started, on the clock that the engine's profile reads; None if the executor's is another."""
     phases: dict[str, float] = field(default_factory=dict[str, float])
@@ -93,3 +129,6 @@ class StepResult:
 
 MODEL_PHASES = ("forward", "logits")
 """The phases in which an executor computes the model; all others are overhead."""
+
+COPY_PHASE = "copy"
+"""The phase in which it makes a plan's copies; a step without any does not have it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quire.engine.plan import COPY_PHASE
 from quire.engine.shape import StepShape
 
 if TYPE_CHECKING:
@@ -48,6 +49,24 @@ class StepRecord:
     max_decode_context: int = 0
     prefill_pairs: int = 0
     """Pairs of a query and a key that it sees, in prefill rows (`quire.engine.shape`)."""
+    num_swapped: int = 0
+    """Of those preempted, how many were kept in host memory."""
+    num_swap_fallbacks: int = 0
+    """How many were to be kept there, and could not."""
+    host_used: int = 0
+    """Blocks of host memory kept for sequences that were swapped out."""
+    host_cached: int = 0
+    """Blocks of host memory that hold a published prefix."""
+    bytes_to_host: int = 0
+    bytes_from_host: int = 0
+    bytes_copied: int = 0
+    """From one block of device memory to another."""
+    copy_seconds: float = 0.0
+    """What these copies took, of `seconds`."""
+    kv_tokens_used: int = 0
+    """Tokens that sequences asked room for, in the blocks that they hold."""
+    kv_tokens_reserved: int = 0
+    """Tokens that those blocks have room for."""
     phases: dict[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
@@ -57,12 +76,15 @@ class StepRecord:
         result: StepResult,
         kv: KVStats,
         *,
+        block_size: int,
         start: float,
         end: float,
         schedule_seconds: float,
         num_running: int,
         num_waiting: int,
         num_preempted: int,
+        num_swapped: int,
+        num_swap_fallbacks: int,
     ) -> StepRecord:
         """The record of `plan`, which came to `result`; the counts are those after its commit."""
         shape = StepShape.of(plan.rows)
@@ -89,6 +111,16 @@ class StepRecord:
             decode_context=shape.decode_context,
             max_decode_context=shape.max_decode_context,
             prefill_pairs=shape.prefill_pairs,
+            num_swapped=num_swapped,
+            num_swap_fallbacks=num_swap_fallbacks,
+            host_used=kv.host_used,
+            host_cached=kv.host_cached,
+            bytes_to_host=result.copied.to_host,
+            bytes_from_host=result.copied.from_host,
+            bytes_copied=result.copied.within,
+            copy_seconds=result.phases.get(COPY_PHASE, 0.0),
+            kv_tokens_used=kv.tokens_held,
+            kv_tokens_reserved=kv.used * block_size,
             phases=result.phases,
         )
 
@@ -110,6 +142,10 @@ class RequestRecord:
     """Tokens computed for it in all, recomputation included."""
     num_preemptions: int = 0
     first_scheduled: float | None = None
+    preempted: list[float] = field(default_factory=list[float])
+    """When it was preempted, each time."""
+    resumed: list[float] = field(default_factory=list[float])
+    """When it was in a step again: as many, or one less if it ended before."""
     token_times: list[float] = field(default_factory=list[float])
     finish: float | None = None
     finish_reason: str | None = None
@@ -120,7 +156,14 @@ class RequestRecord:
         return len(self.token_times)
 
     def mark_scheduled(self, now: float, *, cached_tokens: int) -> None:
-        """The sequence is in a step; what counts is the first time."""
+        """The sequence is in a step; what counts is the first time, and that after each preemption."""
         if self.first_scheduled is None:
             self.first_scheduled = now
             self.num_cached_tokens = cached_tokens
+        if len(self.resumed) < len(self.preempted):
+            self.resumed.append(now)
+
+    def mark_preempted(self, now: float) -> None:
+        """The sequence has lost its memory and waits."""
+        self.num_preemptions += 1
+        self.preempted.append(now)

@@ -102,29 +102,29 @@ class Roster:
         self._living[parent.request.id] += children
         return children
 
-    def start(self, sequence: Sequence) -> None:
-        """A waiting sequence that a step took in runs from now on."""
+    def start(self, sequence: Sequence, *, num_computed: int) -> None:
+        """A waiting sequence that a step took in runs from now on; so many tokens it need not compute."""
+        del sequence.prompt_logprobs[num_computed:]  # there is one for each position; these come again
         self.waiting.remove(sequence)
         self.running.add(sequence)
         sequence.status = Status.RUNNING
 
     def preempt(self, sequence: Sequence) -> None:
-        """A running sequence gives up its memory and waits again, where it arrived."""
+        """A running sequence, whose memory the step has taken away, waits again where it arrived."""
         self._leave(sequence)
         sequence.status = Status.WAITING
         sequence.num_computed = sequence.num_pending = 0
         sequence.num_preemptions += 1
-        sequence.prompt_logprobs.clear()
-        sequence.record.num_preemptions += 1
+        sequence.record.mark_preempted(self.view.now)
         self.waiting.add(sequence)
 
     def end(self, sequence: Sequence) -> None:
         """Forget a sequence; its request goes with its last one."""
         if sequence.status is Status.WAITING:
             self.waiting.remove(sequence)
-            self._allocator.free(sequence.view)  # what it was probed for may be remembered
         else:
             self._leave(sequence)
+        self._allocator.free(sequence.view)  # of one that waits something may be kept or remembered
         sequence.status = Status.FINISHED
         siblings = self._living[sequence.request.id]
         siblings.remove(sequence)
@@ -134,7 +134,6 @@ class Roster:
 
     def _leave(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
-        self._allocator.free(sequence.view)
         self._dispatch.release(sequence)
 
     def _make(self, request: Request, index: int, order: int, arrival: float, max_tokens: int) -> Sequence:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Candidates
 from dataclasses import dataclass
 
+from quire.engine.config import Preemption
 from quire.engine.queues import QueueView
 from quire.engine.sequence import Sequence, SequenceView, Status
 from quire.interfaces.allocator import KVAllocator, KVLayout, KVStats, PrefixHit
@@ -67,8 +68,9 @@ class StepBuilder:
         max_tokens: int,
         max_sequences: int,
         num_holding: int,
+        preemption: Preemption = Preemption.recompute,
     ) -> None:
-        """`victims` None: who ranks last gives way."""
+        """`victims` None: who ranks last gives way. `preemption` is the run's own mode."""
         self._queues = queues
         self._allocator = allocator
         self._layout = layout
@@ -78,7 +80,10 @@ class StepBuilder:
         self._sequences_left = max_sequences - num_holding
         self._entries: dict[str, Entry] = {}
         self._excluded: set[str] = set()
+        self._preemption = preemption
         self._preempted: list[Sequence] = []
+        self._num_swapped = 0
+        self._num_swap_fallbacks = 0
         self._rejected: list[tuple[Sequence, str]] = []
 
     @property
@@ -121,8 +126,10 @@ class StepBuilder:
         return (entry.sequence.view for entry in self._entries.values())
 
     def cached_tokens(self, seq: SequenceView) -> int:
-        """Tokens of a waiting sequence that the prefix cache would spare. Changes nothing."""
-        return self._allocator.match(seq).num_tokens if seq.shares_prefixes else 0
+        """Tokens of a waiting sequence that the prefix cache, or what was kept of it, would spare. Changes
+        nothing.
+        """
+        return self._allocator.match(seq).num_tokens
 
     def add(self, seq: SequenceView, tokens: int | None = None) -> Grant:
         """Let `seq` compute up to `tokens` tokens (None: all that remain), as the budgets allow.
@@ -140,7 +147,7 @@ class StepBuilder:
             return _NO_SEQUENCES
         if self._tokens_left <= 0:
             return _NO_TOKENS
-        hit = self._allocator.match(seq) if waiting and seq.shares_prefixes else None
+        hit = self._allocator.match(seq) if waiting else None
         start = hit.num_tokens if hit is not None else sequence.num_computed
         remaining = seq.num_tokens - start
         count = min(remaining if tokens is None else tokens, remaining, self._tokens_left)
@@ -158,11 +165,15 @@ class StepBuilder:
         """
         return candidates[-1] if self._victims is None else self._victims.choose(candidates)
 
-    def preempt(self, seq: SequenceView) -> None:
-        """Take `seq` off memory: it waits again and will be recomputed. Its part of this step, if any, is
-        given back, and it cannot be added again in this step.
+    def preempt(self, seq: SequenceView, mode: Preemption | None = None) -> None:
+        """Take `seq` off memory: it waits again. Its part of this step, if any, is given back, and it cannot
+        be added again in this step.
+
+        `mode` says what becomes of its KV; None takes the run's own (engine.preemption). What cannot be kept
+        in host memory is computed again, and the run counts that.
         """
-        sequence = self._exclude(seq)
+        mode = mode or self._preemption
+        sequence = self._exclude(seq, swap=mode is Preemption.swap)
         if sequence.status is Status.RUNNING:
             self._preempted.append(sequence)
 
@@ -170,7 +181,7 @@ class StepBuilder:
         """End `seq` with an error that says why."""
         self._rejected.append((self._exclude(seq), why))
 
-    def _exclude(self, seq: SequenceView) -> Sequence:
+    def _exclude(self, seq: SequenceView, *, swap: bool = False) -> Sequence:
         assert seq.id not in self._excluded, f"{seq.id} was preempted or rejected in this step already"
         sequence = seq._sequence  # pyright: ignore[reportPrivateUsage]
         entry = self._entries.pop(seq.id, None)
@@ -178,7 +189,12 @@ class StepBuilder:
             self._tokens_left += entry.count
         if entry is not None or sequence.status is Status.RUNNING:
             self._sequences_left += 1
-            self._allocator.free(seq)
+            kept = swap and self._allocator.swap_out(seq)
+            if not kept:
+                self._allocator.free(seq)
+            if sequence.status is Status.RUNNING:
+                self._num_swapped += kept
+                self._num_swap_fallbacks += swap and not kept
         self._queues.running._drop(seq)  # pyright: ignore[reportPrivateUsage]
         self._excluded.add(seq.id)
         return sequence
@@ -188,6 +204,8 @@ class StepBuilder:
         return SealedStep(
             entries=tuple(self._entries.values()),
             preempted=tuple(self._preempted),
+            num_swapped=self._num_swapped,
+            num_swap_fallbacks=self._num_swap_fallbacks,
             rejected=tuple(self._rejected),
         )
 
@@ -198,4 +216,8 @@ class SealedStep:
 
     entries: tuple[Entry, ...]
     preempted: tuple[Sequence, ...]
+    num_swapped: int
+    """Of those preempted, how many are kept in host memory."""
+    num_swap_fallbacks: int
+    """How many were to be, and could not."""
     rejected: tuple[tuple[Sequence, str], ...]

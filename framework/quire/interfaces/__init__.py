@@ -1,6 +1,15 @@
 """What a plugin implements: one abstract class a kind."""
 
-from quire.interfaces.allocator import KVAllocator, KVGroup, KVLayout, KVStats, PrefixHit
+from quire.interfaces.allocator import (
+    KVAllocator,
+    KVCopy,
+    KVGroup,
+    KVLayout,
+    KVStats,
+    Place,
+    PrefixHit,
+    Tier,
+)
 from quire.interfaces.architecture import Architecture
 from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
 from quire.interfaces.cost_model import CostModel
@@ -30,6 +39,7 @@ __all__ = [
     "IntegerMatrix",
     "KVAllocator",
     "KVCache",
+    "KVCopy",
     "KVGroup",
     "KVLayout",
     "KVStats",
@@ -37,6 +47,7 @@ __all__ = [
     "LogitsProcessor",
     "ModelContext",
     "Ops",
+    "Place",
     "PrefixHit",
     "Quantization",
     "Sampler",
@@ -44,6 +55,7 @@ __all__ = [
     "Scheduler",
     "SimulationContext",
     "Task",
+    "Tier",
     "Tracker",
     "VictimPolicy",
     "Workload",

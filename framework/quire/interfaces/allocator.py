@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence as BlockIds
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class KVLayout:
     num_blocks: tuple[int, ...]
     max_tokens: int
     max_step_tokens: int | None = None
+    host_blocks: tuple[int, ...] = ()
+    """Blocks of the same kind in host memory, for each group; empty if there are none."""
 
     @property
     def num_tokens(self) -> int:
@@ -54,16 +57,43 @@ class KVLayout:
         return -(-tokens // self.block_size)
 
 
+class Tier(enum.Enum):
+    """A memory that holds blocks."""
+
+    DEVICE = "device"
+    """Where the model reads and writes them."""
+    HOST = "host"
+    """Where they are only kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One block of one tier."""
+
+    tier: Tier
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class KVCopy:
+    """A whole block of `group` copied, all its layers. The source is as the copies before it left it."""
+
+    group: int
+    source: Place
+    target: Place
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrefixHit:
-    """The longest cached prefix of a sequence, in whole blocks: `num_tokens` need not be computed.
+    """The longest cached prefix of a sequence: `num_tokens` need not be computed.
 
-    `blocks[g]` are the cached blocks of group g in table order; None stands where a window has already
-    passed and no block is needed.
+    `blocks[g]` are the table entries of group g, in order. A number is a cached block that will be shared; a
+    `Place` one that will be copied to a block of the sequence's own, because it lies elsewhere or is not
+    whole; None stands where a window has already passed and no block is needed.
     """
 
     num_tokens: int
-    blocks: tuple[tuple[int | None, ...], ...]
+    blocks: tuple[tuple[int | Place | None, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +116,12 @@ class KVStats:
     """Those of them found, since the start."""
     evictions: int
     """Cached blocks given up for others, since the start."""
+    host_total: int = 0
+    """Blocks of host memory, of all groups; those below are among them."""
+    host_used: int = 0
+    """Kept for sequences that were swapped out."""
+    host_cached: int = 0
+    """Published prefixes that no swapped sequence needs."""
 
     @property
     def usage(self) -> float:
@@ -108,10 +144,17 @@ class KVAllocator(ABC):
     """Whether it gives up blocks that a group's window has passed; if not, such a group needs as many blocks
     as the others."""
 
+    @classmethod
+    def host_bytes(cls, config: Any) -> int:
+        """How much host memory an allocator with these options keeps blocks in. Called before one is made."""
+        del config
+        return 0
+
     @abstractmethod
     def match(self, seq: SequenceView) -> PrefixHit:
         """The cached prefix that `seq` could start from, at most its tokens but one (the last must be
-        computed, to sample from it). Changes nothing and may be called at any time, for any waiting sequence.
+        computed, to sample from it). Nothing, if `seq` does not share prefixes; what was kept, if it was
+        swapped out. Changes nothing and may be called at any time, for any waiting sequence.
         """
 
     @abstractmethod
@@ -149,9 +192,24 @@ class KVAllocator(ABC):
     def check_integrity(self) -> None:
         """Assert every invariant, at any cost; called by tests after every step, and when idle."""
 
+    def swap_out(self, seq: SequenceView) -> bool:
+        """`seq` gives up its blocks, as by `free`, but what is computed of them is copied to host memory, for
+        it to go on from: `match` then offers it. False, and nothing has changed, if it cannot be kept there.
+        Called by the step.
+        """
+        del seq
+        return False
+
+    def take_copies(self) -> tuple[KVCopy, ...]:
+        """Copies that became necessary since the last call, in their order. They are made before the next
+        step computes anything. Called by the engine when it submits a step.
+        """
+        return ()
+
     def fork(self, parent: SequenceView, child: SequenceView) -> int:
         """`child` (the same tokens so far, holding nothing) shares whole blocks of `parent` that are computed
-        and never written again; returns how many tokens it so holds. The default shares nothing.
+        and never written again, or has blocks copied; returns how many tokens it so holds. The default shares
+        nothing.
         """
         del parent, child
         return 0

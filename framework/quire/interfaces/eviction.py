@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quire.engine.queues import QueueView
+    from quire.engine.sequence import SequenceView
+    from quire.interfaces.allocator import PrefixHit
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -15,13 +19,15 @@ class CachedBlock:
     """A published block. Written by the allocator only; a policy reads it.
 
     `depth` is its index within its prefix (0 is the start); `hits` counts how often a sequence reused it;
-    `last_use` is a counter that grows with every release; `key` identifies the content it holds.
+    `last_use` is a counter that grows with every release; `key` identifies the content it holds, and `parent`
+    that of the block before it (None at the start): without which it is of no use.
     """
 
     group: int
     block: int
     key: bytes
     depth: int
+    parent: bytes | None = None
     hits: int = 0
     last_use: int = 0
 
@@ -49,5 +55,7 @@ class EvictionPolicy(ABC):
     def __len__(self) -> int:
         """Number of blocks that could be evicted, of all groups."""
 
-    def bind(self, queues: QueueView) -> None:  # noqa: B027 - optional hook
-        """The queues, for a policy that protects what waiting requests will need. Called once at start."""
+    def bind(self, queues: QueueView, match: Callable[[SequenceView], PrefixHit]) -> None:  # noqa: B027
+        """The queues and the allocator's own `match`, which changes nothing, for a policy that protects what
+        waiting requests will need. An optional hook, called once at start.
+        """

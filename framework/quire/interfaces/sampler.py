@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from quire.engine.request import SamplingParams
+    from quire.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,6 +80,13 @@ class LogitsProcessor(ABC):
     @abstractmethod
     def apply(self, logits_RV: torch.Tensor, rows: SamplingRows) -> None:
         """Change `logits_RV` (float32) in place. `rows` are exactly those that want this processor."""
+
+    def bind(  # noqa: B027 - optional hook
+        self, *, tokenizer: Tokenizer | None, vocab_size: int, eos_token_ids: tuple[int, ...]
+    ) -> None:
+        """What to know of the model: its vocabulary, the width of logits. Called when an engine is made, before
+        anything else; `tokenizer` is None for an engine without text.
+        """
 
     def check(self, params: SamplingParams, vocab_size: int) -> None:  # noqa: B027 - optional hook
         """Raise UserError if the parameters cannot be served. Called when a request arrives."""

@@ -33,6 +33,7 @@ def read_steps(directory: Path) -> list[StepRecord]:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     names = {field.name for field in dataclasses.fields(StepRecord)}
+    needed = names - {"kv_tokens_used", "kv_tokens_reserved"}  # which costs do not hang on
     try:
         for number, raw in numbered_lines(path):
             if not raw.endswith(b"\n"):
@@ -42,11 +43,12 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 given = set(line)
             except (ValueError, TypeError):
                 raise UserError(f"{path}, line {number}: not a JSON object") from None
-            if names - given:
+            if needed - given:
                 raise UserError(
-                    f"{path}, line {number}: {min(names - given)} is missing; the run must be of this version"
+                    f"{path}, line {number}: {min(needed - given)} is missing; the run must be of this "
+                    "version"
                 )
-            yield {name: line[name] for name in names}
+            yield {name: line[name] for name in names & given}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

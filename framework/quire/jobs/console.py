@@ -132,6 +132,9 @@ def _totals(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("peak KV use", _percent((summary["kv_use"] or {}).get("max"))),
     ]
     rows += [(f"{how} samples", f"{summary[how]:,}") for how in ("failed", "aborted") if summary[how]]
+    if summary["goodput_per_s"] is not None:
+        rows.append(("goodput samples/s", _number(summary["goodput_per_s"])))
+        rows.append(("within slo", _percent(summary["slo_attainment"])))
     if summary["recomputed_tokens"]:
         rows.append(("recomputed tokens", f"{summary['recomputed_tokens']:,}"))
     if "accuracy" in summary:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from quire.engine.engine import Engine
 from quire.engine.outputs import SequenceOutput
 from quire.jobs.phases import phases_table
-from quire.jobs.provenance import describe_run
 from quire.metrics.phases import report_phases
 from quire.metrics.summary import Summary
 from quire.metrics.trace import write_trace
@@ -32,7 +31,7 @@ class Recording:
         self._run = run
         self._engine = engine
         self._tracker = run.tracker()
-        self._metrics = Summary()
+        self._metrics = Summary(slo=run.config.slo)
 
     def take(self, outputs: Iterable[SequenceOutput]) -> None:
         """What a step brought; the steps' own records are taken from the engine."""
@@ -48,7 +47,7 @@ class Recording:
         self._engine.take_records()  # what ran before is not part of it
         if self._engine.profile is not None:
             self._engine.profile.reset()
-        self._tracker.start(self._run.directory, describe_run(self._run.config, self._run.registry))
+        self._tracker.start(self._run.directory, self._run.description)
         return self
 
     def __exit__(

@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
+from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
+from quire.metrics.fairness import jain_index
+from quire.metrics.totals import Totals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,50 +54,23 @@ class TotalMetric:
     value: Callable[[Totals], float | None]
 
 
-@dataclass(kw_only=True, slots=True)
-class Totals:
-    """Sums and extremes over a run, from which its `TotalMetric`s follow."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupMetric:
+    """Distributions by the name of what they are of; empty if there is none."""
 
-    requests: int = 0
-    """Requests of which at least one sample completed."""
-    completed: int = 0
-    failed: int = 0
-    aborted: int = 0
-    """Samples, by how they ended."""
-    prompt_tokens: int = 0
-    """Of those requests, once each."""
-    output_tokens: int = 0
-    """Of completed samples."""
-    looked_up_tokens: int = 0
-    """Prompt tokens of all samples that were ever scheduled."""
-    cached_tokens: int = 0
-    """Those of them that a cached prefix (or a fork) spared."""
-    preemptions: int = 0
-    recomputed_tokens: int = 0
-    steps: int = 0
-    busy_seconds: float = 0.0
-    """Sum of step durations."""
-    start: float = float("inf")
-    """Earliest arrival or start of a step."""
-    end: float = float("-inf")
-    """Latest finish of a sample or end of a step."""
-
-    @property
-    def duration(self) -> float:
-        return max(0.0, self.end - self.start)
+    name: str
+    unit: str
+    formula: str
 
 
-def recomputed_tokens(record: RequestRecord) -> int:
-    """Tokens computed more than once for a preempted sample.
-
-    Without preemption, P prompt tokens of which C are cached, and O output tokens cost P - C + O - 1
-    computed tokens: the last token sampled is never put through the model again (but with overlap a row may
-    be in flight when the sample ends: that one counts here too).
+def keeps(slo: SloConfig, record: RequestRecord) -> bool:
+    """Whether a completed sample keeps the objectives for requests. One that has no such latency (a single
+    token has no gaps) keeps the objective.
     """
-    if not record.num_preemptions:
-        return 0
-    once = record.num_prompt_tokens - record.num_cached_tokens + record.num_output_tokens - 1
-    return max(0, record.num_computed_tokens - once)
+    latencies = {"ttft": _ttft, "tpot": _tpot, "itl": _itl_max, "e2e": _e2e}
+    return all(
+        value <= bound for name, bound in slo.for_requests.items() for value in latencies[name](record)
+    )
 
 
 def _queue(record: RequestRecord) -> Iterable[float]:
@@ -129,6 +106,16 @@ def _e2e(record: RequestRecord) -> Iterable[float]:
 def _normalized(record: RequestRecord) -> Iterable[float]:
     if record.finish is not None and record.token_times:
         yield (record.finish - record.arrival) / record.num_output_tokens
+
+
+def _attainment(totals: Totals) -> float | None:
+    ended = totals.completed + totals.failed
+    return totals.good / ended if ended and totals.slo.for_requests else None
+
+
+def _jain_latency(totals: Totals) -> float | None:
+    means = [tally.mean for tally in totals.latencies.values()]
+    return jain_index(means) if len(means) > 1 and any(means) else None
 
 
 def _per_second(total: float, totals: Totals) -> float | None:
@@ -197,6 +184,32 @@ STEP_METRICS = (
         formula="KV blocks that sequences hold / all KV blocks, at a step",
         value=lambda step: step.kv_used / step.kv_total,
     ),
+    StepMetric(
+        name="kv_cached",
+        unit="fraction",
+        formula="KV blocks that hold a prefix and no sequence / all KV blocks, at a step",
+        value=lambda step: step.kv_cached / step.kv_total,
+    ),
+    StepMetric(
+        name="kv_tokens_used",
+        unit="tokens",
+        formula="tokens in the blocks that sequences hold, at a step",
+        value=lambda step: step.kv_tokens_used,
+    ),
+    StepMetric(
+        name="kv_tokens_reserved",
+        unit="tokens",
+        formula="tokens that those blocks have room for",
+        value=lambda step: step.kv_tokens_reserved,
+    ),
+    StepMetric(
+        name="kv_wasted",
+        unit="fraction",
+        formula="1 - kv_tokens_used / kv_tokens_reserved; 0 where nothing is reserved",
+        value=lambda step: (
+            1 - step.kv_tokens_used / step.kv_tokens_reserved if step.kv_tokens_reserved else 0.0
+        ),
+    ),
 )
 
 TOTAL_METRICS = (
@@ -253,6 +266,51 @@ TOTAL_METRICS = (
         formula="(prompt_tokens + output_tokens) / duration_s",
         value=lambda t: _per_second(t.prompt_tokens + t.output_tokens, t),
     ),
+    TotalMetric(
+        name="goodput_per_s",
+        unit="samples/s",
+        formula="completed samples that keep slo.ttft, slo.tpot, slo.itl (itl_max_s) and slo.e2e / "
+        "duration_s; none without one of them",
+        value=lambda t: _per_second(t.good, t) if t.slo.for_requests else None,
+    ),
+    TotalMetric(
+        name="slo_attainment",
+        unit="fraction",
+        formula="completed samples that keep them / (completed + failed)",
+        value=_attainment,
+    ),
+    TotalMetric(
+        name="service_difference",
+        unit="tokens",
+        formula="sum over tenants of min(most service of a tenant - its service, its backlog), mean over "
+        "windows; service = prompt tokens + 2 * output tokens (Sheng et al., VTC, OSDI 2024)",
+        value=lambda t: fmean(found) if (found := t.service.differences()) else None,
+    ),
+    TotalMetric(
+        name="service_difference_max",
+        unit="tokens",
+        formula="service_difference of the worst window",
+        value=lambda t: max(t.service.differences(), default=None),
+    ),
+    TotalMetric(
+        name="jain_service",
+        unit="fraction",
+        formula="(sum x)^2 / (n sum x^2) of the service of the n tenants with backlog, mean over windows "
+        "with n > 1 (Jain, Chiu and Hawe, 1984)",
+        value=lambda t: fmean(found) if (found := t.service.jain_indices()) else None,
+    ),
+    TotalMetric(
+        name="jain_latency",
+        unit="fraction",
+        formula="Jain's index of the tenants' mean normalized_latency_s",
+        value=_jain_latency,
+    ),
+    TotalMetric(
+        name="schedule_s",
+        unit="s",
+        formula="wall time the scheduler took, all steps",
+        value=lambda t: t.schedule_seconds,
+    ),
     TotalMetric(name="steps", unit="steps", formula="steps committed", value=lambda t: t.steps),
     TotalMetric(
         name="preemptions",
@@ -267,6 +325,42 @@ TOTAL_METRICS = (
         value=lambda t: t.recomputed_tokens,
     ),
     TotalMetric(
+        name="swaps",
+        unit="preemptions",
+        formula="preemptions whose KV was kept in host memory",
+        value=lambda t: t.swaps,
+    ),
+    TotalMetric(
+        name="swap_fallbacks",
+        unit="preemptions",
+        formula="preemptions whose KV was to be kept in host memory and had to be given up: no room there",
+        value=lambda t: t.swap_fallbacks,
+    ),
+    TotalMetric(
+        name="bytes_to_host",
+        unit="bytes",
+        formula="KV copied to host memory, by eviction and swap",
+        value=lambda t: t.bytes_to_host,
+    ),
+    TotalMetric(
+        name="bytes_from_host",
+        unit="bytes",
+        formula="KV copied from host memory",
+        value=lambda t: t.bytes_from_host,
+    ),
+    TotalMetric(
+        name="bytes_copied",
+        unit="bytes",
+        formula="KV copied between blocks of device memory",
+        value=lambda t: t.bytes_copied,
+    ),
+    TotalMetric(
+        name="copy_s",
+        unit="s",
+        formula="what these copies took, of the sum of step_s",
+        value=lambda t: t.copy_seconds,
+    ),
+    TotalMetric(
         name="prefix_hit_rate",
         unit="fraction",
         formula="prompt tokens spared by a cached prefix or a fork / prompt tokens, all samples scheduled",
@@ -274,5 +368,14 @@ TOTAL_METRICS = (
     ),
 )
 
-METRICS = {metric.name: metric for metric in (*TOTAL_METRICS, *SAMPLE_METRICS, *STEP_METRICS)}
+GROUP_METRICS = (
+    GroupMetric(
+        name="tenants",
+        unit="s, s/token, tokens",
+        formula="ttft_s, e2e_s, normalized_latency_s and sample_output_tokens, of each tenant",
+    ),
+    GroupMetric(name="phase_s", unit="s", formula="a step's time on the executor, of each of its phases"),
+)
+
+METRICS = {metric.name: metric for metric in (*TOTAL_METRICS, *SAMPLE_METRICS, *STEP_METRICS, *GROUP_METRICS)}
 """All of them, by the name they have in a summary."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
 from quire.metrics.definitions import (
     SAMPLE_METRICS,
     STEP_METRICS,
     TOTAL_METRICS,
-    Totals,
-    recomputed_tokens,
+    keeps,
 )
+from quire.metrics.totals import Tally, Totals, recomputed_tokens
 from quire.metrics.values import Values, exact_distribution
 
 PERCENTILES = (50, 90, 99)
+_OF_TENANTS = ("ttft_s", "e2e_s", "normalized_latency_s", "sample_output_tokens")
 
 
 def distribution(values: Sequence[float] | array[float]) -> dict[str, float] | None:
@@ -35,11 +37,13 @@ class Summary:
     and within 0.05% beyond (`quire.metrics.values`).
     """
 
-    def __init__(self) -> None:
-        self.totals = Totals()
+    def __init__(self, *, slo: SloConfig | None = None) -> None:
+        self.totals = Totals(slo=slo or SloConfig())
         self._split: dict[str, list[int]] = {}
         """Of requests of several samples under way: samples still to end, and how many completed."""
         self._values = {metric.name: Values() for metric in (*SAMPLE_METRICS, *STEP_METRICS)}
+        self._tenants: dict[str, dict[str, Values]] = {}
+        self._phases: dict[str, Values] = {}
 
     def add_request(self, record: RequestRecord) -> None:
         """A sample ended, for whatever reason."""
@@ -69,13 +73,26 @@ class Summary:
         totals.end = max(totals.end, record.end)
         totals.steps += 1
         totals.busy_seconds += record.seconds
+        totals.swaps += record.num_swapped
+        totals.swap_fallbacks += record.num_swap_fallbacks
+        totals.bytes_to_host += record.bytes_to_host
+        totals.bytes_from_host += record.bytes_from_host
+        totals.bytes_copied += record.bytes_copied
+        totals.copy_seconds += record.copy_seconds
+        totals.schedule_seconds += record.schedule_seconds
         for metric in STEP_METRICS:
             self._values[metric.name].append(metric.value(record))
+        for name, seconds in record.phases.items():
+            self._phases.setdefault(name, Values()).append(seconds)
 
     def metrics(self) -> dict[str, Any]:
-        """Every metric of `quire.metrics.definitions.METRICS` by name: a number, a distribution or None."""
+        """Every metric of `quire.metrics.definitions.METRICS` by name: a number, a distribution, None, or
+        distributions by name.
+        """
         totals = {metric.name: metric.value(self.totals) for metric in TOTAL_METRICS}
-        return totals | {name: values.distribution(PERCENTILES) for name, values in self._values.items()}
+        tenants = {tenant: _distributions(self._tenants[tenant]) for tenant in sorted(self._tenants)}
+        groups = {"tenants": tenants, "phase_s": _distributions(self._phases)}
+        return totals | _distributions(self._values) | groups
 
     def _is_first(self, record: RequestRecord) -> bool:
         """Whether the sample is the first of its request to complete."""
@@ -93,5 +110,19 @@ class Summary:
         totals = self.totals
         totals.completed += 1
         totals.output_tokens += record.num_output_tokens
+        totals.good += keeps(totals.slo, record)
+        totals.service.add(record)
+        tenant = self._tenants.setdefault(record.tenant, {name: Values() for name in _OF_TENANTS})
         for metric in SAMPLE_METRICS:
-            self._values[metric.name].extend(metric.values(record))
+            values = list(metric.values(record))
+            self._values[metric.name].extend(values)
+            if metric.name in tenant:
+                tenant[metric.name].extend(values)
+            if metric.name == "normalized_latency_s":
+                tally = totals.latencies.setdefault(record.tenant, Tally())
+                tally.count += len(values)
+                tally.total += sum(values)
+
+
+def _distributions(values: Mapping[str, Values]) -> dict[str, dict[str, float] | None]:
+    return {name: each.distribution(PERCENTILES) for name, each in values.items()}

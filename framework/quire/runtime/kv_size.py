@@ -16,6 +16,7 @@ def plan_layout(
     max_sequences: int,
     max_step_tokens: int,
     releases_windows: bool,
+    host_bytes: int = 0,
 ) -> KVLayout:
     """Split `kv_bytes` among the groups.
 
@@ -23,6 +24,9 @@ def plan_layout(
     `max_sequences` sequences of `max_tokens` tokens, or, with a window that the allocator releases, their
     windows and one step's growth.
     What a capped group leaves goes to the others. Raises UserError if a group would get less than 2 blocks.
+
+    `host_bytes` of host memory are split as the device's are, so that each group can keep the same part of
+    its blocks there.
     """
     caps = [
         _most_blocks(
@@ -48,12 +52,23 @@ def plan_layout(
             f"engine.kv_bytes={kv_bytes}: too little for 2 blocks of {block_size} tokens in each KV group; "
             f"at least {2 * sum(block_bytes)} bytes are needed"
         )
+    host_blocks: tuple[int, ...] = ()
+    if host_bytes:
+        kv_bytes = sum(n * size for n, size in zip(num_blocks, block_bytes, strict=True))
+        host_blocks = tuple(n * host_bytes // kv_bytes for n in num_blocks)
+        if min(host_blocks) < 1:
+            needed = max(-(-kv_bytes // n) for n in num_blocks)
+            raise UserError(
+                f"allocator.host_bytes={host_bytes}: too little for a block of each KV group; "
+                f"at least {needed} bytes are needed"
+            )
     return KVLayout(
         groups=groups,
         block_size=block_size,
         num_blocks=tuple(num_blocks),
         max_tokens=max_tokens,
         max_step_tokens=max_step_tokens,
+        host_blocks=host_blocks,
     )
 
 

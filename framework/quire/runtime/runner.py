@@ -9,11 +9,20 @@ import numpy as np
 import torch
 
 from quire.engine.laps import Laps
-from quire.engine.plan import Row, RowResult, StepPlan, StepResult, TokenLogprobs
+from quire.engine.plan import (
+    COPY_PHASE,
+    CopiedBytes,
+    Row,
+    RowResult,
+    StepPlan,
+    StepResult,
+    TokenLogprobs,
+)
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.attention import AttentionBackend, KVCache
 from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
 from quire.models.model import Model
+from quire.runtime.block_copier import BlockCopier
 from quire.runtime.inputs import build_batch
 from quire.runtime.logprobs import token_logprobs
 from quire.runtime.machine import prefer_huge_pages
@@ -62,6 +71,12 @@ class Runner:
         )
         self._group_layers = tuple(model.layers[group.layers[0]] for group in layout.groups)
         self._caches = tuple(self._allocate(layout, layer.group, dtype) for layer in model.layers)
+        self._copier = BlockCopier(
+            caches=self._caches,
+            groups=tuple(layer.group for layer in model.layers),
+            host_blocks=layout.host_blocks,
+            device=device,
+        )
 
     def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype) -> KVCache:
         k_shape, v_shape = self._attention.kv_cache_shapes(
@@ -81,6 +96,10 @@ class Runner:
     def run(self, plan: StepPlan) -> StepResult:
         """Compute one step. Rows with logits that are not finite come back as errors, the others go on."""
         laps = Laps()
+        copied = CopiedBytes()
+        if plan.copies:
+            copied = self._copier.run(plan.copies)
+            laps.lap(COPY_PHASE)
         for row in plan.rows:
             self._slots.apply(row)
         wanted, logit_rows = self._wanted(plan)
@@ -96,6 +115,7 @@ class Runner:
             index=plan.index,
             rows=results,
             seconds=laps.end - laps.start,
+            copied=copied,
             start=laps.start,
             phases=laps.seconds,
         )

@@ -17,13 +17,13 @@ from quire.server.messages import Failed, Ready
 
 if TYPE_CHECKING:
     from quire.config.run_config import RunConfig
+    from quire.server.limits import EngineLimits
 
 _GOODBYE_SECONDS = 5.0
 
 
-def main(sock: socket.socket, config: RunConfig, directory: Path, interval: float) -> None:
-    """Build the engine that `config` describes and serve it over `sock` until told to stop; see `Outbox` for
-    `interval`.
+def main(sock: socket.socket, config: RunConfig, directory: Path, limits: EngineLimits) -> None:
+    """Build the engine that `config` describes and serve it over `sock` until told to stop.
 
     Signals that a terminal or a service manager sends to the whole group are the parent's to act on. Should
     the parent be killed, the socket closes and this process ends.
@@ -33,7 +33,7 @@ def main(sock: socket.socket, config: RunConfig, directory: Path, interval: floa
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     link = SocketLink(sock)
     try:
-        _serve(link, config, directory, interval)
+        _serve(link, config, directory, limits)
         link.flush(_GOODBYE_SECONDS)
     except LinkClosed:
         sys.exit(1)
@@ -47,7 +47,7 @@ def main(sock: socket.socket, config: RunConfig, directory: Path, interval: floa
         sys.exit(1)
 
 
-def _serve(link: SocketLink, config: RunConfig, directory: Path, interval: float) -> None:
+def _serve(link: SocketLink, config: RunConfig, directory: Path, limits: EngineLimits) -> None:
     from quire.registry import load_registry
     from quire.run import Run
 
@@ -63,4 +63,4 @@ def _serve(link: SocketLink, config: RunConfig, directory: Path, interval: float
 
     with closing(run.engine()) as engine:
         link.send(Ready(card=card_of(run, engine)))
-        EngineHost(engine=engine, link=link, interval=interval).run()
+        EngineHost(engine=engine, link=link, limits=limits).run()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from quire.engine.config import parse_bytes
 from quire.errors import UserError
 from quire.server.limits import EngineLimits
+from quire.server.tools.choose import ToolFormatName
 
 _AT_LEAST_ONE = ("max_choices", "max_prompts", "max_prompt_tokens", "max_concurrent")
 _POSITIVE = ("body_seconds", "send_seconds", "keep_alive_seconds")
@@ -40,8 +41,10 @@ class ServerConfig:
     """Most alternatives a token that `logprobs` and `top_logprobs` may ask for."""
     max_concurrent: int = 2048
     """Requests in progress, streams included; those above are refused with 429."""
+    tool_format: ToolFormatName = ToolFormatName.auto
+    """How the model writes calls of tools; auto goes by its chat template, none refuses them."""
     body_seconds: float = 60.0
-    """Longest time that a client may take to send a request's body."""
+    """Longest time that a client may take to send a request's body; before it, as long for the first head."""
     send_seconds: float = 300.0
     """A client that takes nothing of its answer for this long is dropped."""
     keep_alive_seconds: float = 15.0

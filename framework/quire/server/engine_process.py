@@ -20,6 +20,7 @@ from quire.server.pipe import Pipe
 
 if TYPE_CHECKING:
     from quire.config.run_config import RunConfig
+    from quire.server.limits import EngineLimits
 
 _EXIT_SECONDS = 10.0
 """What a process whose connection is closed may take to end by itself."""
@@ -38,7 +39,7 @@ class EngineProcess:
         """The card; None if the process ended before it could say."""
         self._last_words: Failed | None = None
 
-    async def launch(self, config: RunConfig, directory: Path, *, interval: float) -> ModelCard:
+    async def launch(self, config: RunConfig, directory: Path, limits: EngineLimits) -> ModelCard:
         """Start the process and wait until the model is loaded. Raises UserError, or EngineDead.
 
         The process does not outlive a failure or a cancellation of this call.
@@ -46,7 +47,7 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = multiprocessing.get_context("spawn").Process(
-                target=child.main, args=(theirs, config, directory, interval), name="quire-engine"
+                target=child.main, args=(theirs, config, directory, limits), name="quire-engine"
             )
             with _signals_held():
                 self._process.start()

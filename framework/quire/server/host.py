@@ -8,6 +8,7 @@ from dataclasses import replace
 from quire.engine.engine import Engine
 from quire.engine.outputs import SequenceOutput
 from quire.errors import RequestRefused
+from quire.server.limits import EngineLimits
 from quire.server.link import Link
 from quire.server.messages import (
     Abort,
@@ -30,12 +31,12 @@ from quire.server.tally import Tally
 class EngineHost:
     """Serves one engine to whoever is at the other end of `link`, in the thread that calls `run`."""
 
-    def __init__(self, *, engine: Engine, link: Link, interval: float = 0.0) -> None:
-        """Pieces of a sample leave at most every `interval` seconds, merged."""
+    def __init__(self, *, engine: Engine, link: Link, limits: EngineLimits) -> None:
         self._engine = engine
         self._link = link
         self._tally = Tally(engine)
-        self._outbox = Outbox(interval=interval)
+        self._outbox = Outbox(rate=limits.stream_pieces_per_second)
+        self._checks_memory = limits.check_memory
         self._seen = 0
         self._told = (0, 0)
         self._stopped = False
@@ -47,6 +48,8 @@ class EngineHost:
                 self._obey(command)
             if self._engine.has_work:
                 self.deliver(self._engine.step())
+                if self._checks_memory and not self._engine.has_work:
+                    self._check_memory()
 
     def deliver(self, outputs: Sequence[SequenceOutput]) -> None:
         """Send what a step brought, if it is news to the client."""
@@ -56,6 +59,12 @@ class EngineHost:
         if news or queue != self._told:
             self._told = queue
             self._link.send(Outputs(outputs=news, seen=queue[0], waiting=queue[1]))
+
+    def _check_memory(self) -> None:
+        allocator = self._engine.allocator
+        allocator.check_integrity()
+        used = allocator.stats().used
+        assert not used, f"{used} blocks are held although no sequence lives"
 
     def _obey(self, command: Command) -> None:
         match command:

@@ -15,8 +15,13 @@ class EngineLimits:
     """Requests without a first token yet at most; those above are refused with QueueFull."""
     request_seconds: float | None = None
     """Longest time from `generate` to the last token; null: any."""
-    stream_interval_seconds: float = 0.02
-    """A stream's tokens that come faster than this are sent together; first and last tokens never wait."""
+    stream_pieces_per_second: float = 1500.0
+    """Pieces sent to clients, all streams together. Where tokens come faster, those of a stream are sent
+    together: with 60 streams each gets a piece every 40 ms, one alone gets every token by itself. First and
+    last tokens never wait."""
+    check_memory: bool = False
+    """Whenever the engine runs out of work, check that its KV memory is whole and that nobody holds any; an
+    engine that fails dies. Takes milliseconds a time."""
     max_restarts: int = 3
     """How often an engine that died is started again before it stays dead."""
     restart_seconds: float = 1.0
@@ -33,7 +38,11 @@ class EngineLimits:
             )
         if self.max_restarts < 0:
             raise UserError(f"server.limits.max_restarts={self.max_restarts}: must be at least 0")
-        for name in ("stream_interval_seconds", "restart_seconds", "stable_seconds"):
+        if not self.stream_pieces_per_second > 0:
+            raise UserError(
+                f"server.limits.stream_pieces_per_second={self.stream_pieces_per_second}: must be more than 0"
+            )
+        for name in ("restart_seconds", "stable_seconds"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"server.limits.{name}={getattr(self, name)}: must be at least 0 seconds")
 

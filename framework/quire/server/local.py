@@ -68,9 +68,7 @@ class LocalEngineClient(DispatchingClient):
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._link = _ThreadLink(loop=self._loop, dispatch=self._dispatch)
-        self._host = EngineHost(
-            engine=self._engine, link=self._link, interval=self._limits.stream_interval_seconds
-        )
+        self._host = EngineHost(engine=self._engine, link=self._link, limits=self._limits)
         self._thread = threading.Thread(target=self._run, name="quire-engine", daemon=True)
         self._thread.start()
         self._status = EngineStatus.READY

@@ -68,9 +68,7 @@ class ProcessEngineClient(DispatchingClient):
         loop = asyncio.get_running_loop()
         began = loop.time()
         process = EngineProcess(on_reply=self._dispatch, on_lost=self._on_lost)
-        self.card = await process.launch(
-            self._config, self._directory, interval=self._limits.stream_interval_seconds
-        )
+        self.card = await process.launch(self._config, self._directory, self._limits)
         self._process = process
         self._ready_since = loop.time()
         self._load_seconds = self._ready_since - began

@@ -7,6 +7,7 @@ counts, but nobody knows it before the step is collected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,14 +25,17 @@ _choices = st.integers(0, 2**16)
 class AllocatorMachine(RuleBasedStateMachine):
     """Plays the engine: arrivals, chunks, decodes, commits, preemptions, forks and ends in any order."""
 
-    def __init__(self, make: Callable[[KVLayout], KVAllocator]) -> None:
+    def __init__(self, make: Callable[[KVLayout], KVAllocator], *, has_host_memory: bool) -> None:
         super().__init__()
         self._make = make
+        self._has_host_memory = has_host_memory
         self._living: list[Living] = []
         self._order = 0
 
-    @initialize(layout=kv_layouts())
+    @initialize(layout=kv_layouts(host=True))
     def start(self, layout: KVLayout) -> None:
+        if not self._has_host_memory:
+            layout = replace(layout, host_blocks=())
         self._layout = layout
         self._allocator = self._make(layout)
         self._oracle = KVOracle(allocator=self._allocator, layout=layout)
@@ -90,6 +94,21 @@ class AllocatorMachine(RuleBasedStateMachine):
     def preempt(self, which: int) -> None:
         self._preempt(self._pick(self._running, which))
 
+    @precondition(lambda self: self._running and self._layout.host_blocks)
+    @rule(which=_choices)
+    def swap_out(self, which: int) -> None:
+        """A sequence is to be kept in host memory; if it is, it goes on from what was collected of it."""
+        living = self._pick(self._running, which)
+        tables, before = self._oracle.tables(living), self._allocator.stats()
+        if not self._allocator.swap_out(living.view):
+            assert self._oracle.tables(living) == tables, "a refused swap changed the sequence's tables"
+            assert self._allocator.stats() == before, "a refused swap changed memory"
+            return
+        kept = living.collected
+        self._wait(living, swapped=True)
+        hit = self._match(living)
+        assert hit.num_tokens == kept, f"{living.view} had {kept} tokens when it was swapped out: {hit}"
+
     @precondition(lambda self: len(self._living) > 2)
     @rule(which=_choices)
     def finish(self, which: int) -> None:
@@ -106,10 +125,12 @@ class AllocatorMachine(RuleBasedStateMachine):
             return
         child = self._add(prompt, max_tokens=max_tokens, shares_prefixes=True)
         shared = self._allocator.fork(parent.view, child.view)
+        self._oracle.copy(self._allocator.take_copies())
         assert 0 <= shared < len(prompt), f"fork shares {shared} of {len(prompt)} tokens: one must be left"
         assert shared <= parent.sequence.num_computed, "fork shares what its parent has not computed"
         if shared:
             child.sequence.num_computed = shared
+            child.collected = min(parent.collected, shared)
             child.sequence.status = Status.RUNNING
 
     @precondition(lambda self: self._running)
@@ -174,7 +195,7 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     def _step(self, living: Living, chunk: int, sampled: int) -> bool:
         sequence, view = living.sequence, living.view
-        hit = self._match(living) if not living.running and view.shares_prefixes else None
+        hit = self._match(living) if not living.running else None
         start = hit.num_tokens if hit is not None else sequence.num_computed
         end = min(start + min(chunk, self._layout.max_step_tokens or chunk), sequence.num_tokens)
         tables, before = self._oracle.tables(living), self._allocator.stats()
@@ -182,6 +203,9 @@ class AllocatorMachine(RuleBasedStateMachine):
             assert self._oracle.tables(living) == tables, "a refused grow changed the sequence's tables"
             assert self._allocator.stats() == before, "a refused grow changed memory"
             return False
+        self._oracle.copy(self._allocator.take_copies())
+        if hit is not None:
+            living.collected, living.swapped = hit.num_tokens, False
         sequence.status = Status.RUNNING
         for position in range(start, end):
             self._oracle.write(living, position, self._living)
@@ -196,13 +220,19 @@ class AllocatorMachine(RuleBasedStateMachine):
         sequence, end = living.sequence, living.flights.popleft()
         self._oracle.mark_computed(living, end)
         self._allocator.commit(living.view, end)
+        living.collected = end
         if end == len(sequence.tokens):
             sequence.num_pending -= 1
             sequence.tokens.append(living.truth[end])
 
     def _preempt(self, living: Living) -> None:
-        sequence = living.sequence
         self._allocator.free(living.view)
+        self._wait(living, swapped=False)
+
+    def _wait(self, living: Living, *, swapped: bool) -> None:
+        sequence = living.sequence
+        self._oracle.copy(self._allocator.take_copies())
+        living.swapped, living.collected = swapped, 0
         sequence.status = Status.WAITING
         sequence.num_computed = sequence.num_pending = 0
         sequence.num_preemptions += 1

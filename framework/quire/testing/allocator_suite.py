@@ -28,16 +28,19 @@ class AllocatorSuite(ABC):
     steps: int = 40
     """How long each of them is at most."""
 
+    has_host_memory: bool = False
+    """Set it if the allocator keeps blocks in host memory where its layout has some."""
+
     @abstractmethod
     def make(self, layout: KVLayout) -> KVAllocator:
         """A new allocator of the memory that `layout` describes."""
 
     def test_random_histories(self) -> None:
-        make = self.make
+        make, has_host_memory = self.make, self.has_host_memory
 
         class Machine(AllocatorMachine):
             def __init__(self) -> None:
-                super().__init__(make)
+                super().__init__(make, has_host_memory=has_host_memory)
 
         run_state_machine_as_test(
             Machine,

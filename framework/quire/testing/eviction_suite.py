@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quire.engine.queues import QueueView, RunningView, SequenceQueue, WaitingView
+from quire.interfaces.allocator import PrefixHit
 from quire.interfaces.eviction import CachedBlock, EvictionPolicy
 
 _GROUPS = 2
@@ -91,7 +92,8 @@ class EvictionSuite(ABC):
     def _bound(self) -> EvictionPolicy:
         """A new policy that was shown queues, empty ones, as the engine does at start."""
         policy = self.make()
-        policy.bind(QueueView(waiting=WaitingView(SequenceQueue()), running=RunningView([]), now=0.0))
+        queues = QueueView(waiting=WaitingView(SequenceQueue()), running=RunningView([]), now=0.0)
+        policy.bind(queues, lambda seq: PrefixHit(num_tokens=0, blocks=((),) * _GROUPS))
         return policy
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from quire.engine.sequence import Sequence, SequenceView, Status
-from quire.interfaces.allocator import KVAllocator, KVLayout, KVStats, PrefixHit
+from quire.interfaces.allocator import KVAllocator, KVCopy, KVLayout, KVStats, Place, PrefixHit, Tier
 
 
 @dataclass(slots=True)
@@ -31,6 +31,10 @@ class Living:
     truth: list[int]
     flights: deque[int] = field(default_factory=deque[int])
     """For each step under way: how many tokens are computed after it."""
+    collected: int = 0
+    """Tokens computed in steps that were collected, or found."""
+    swapped: bool = False
+    """Whether what is computed of it is kept in host memory."""
 
     @property
     def view(self) -> SequenceView:
@@ -55,7 +59,7 @@ class KVOracle:
         self._allocator = allocator
         self._layout = layout
         self._groups = range(len(layout.groups))
-        self._memory: dict[tuple[int, int, int], Cell] = {}
+        self._memory: dict[tuple[int, Place, int], Cell] = {}
         self._last = allocator.stats()
 
     def write(self, living: Living, position: int, others: Iterable[Living]) -> None:
@@ -67,7 +71,17 @@ class KVOracle:
             for other in others:
                 shared = other is not living and block in self._allocator.table(other.view, group)
                 assert not shared, f"{living.view} writes block {block}, which {other.view} holds too"
-            self._memory[group, block, offset] = Cell(living.prefix(position), computed=False)
+            place = Place(Tier.DEVICE, block)
+            self._memory[group, place, offset] = Cell(living.prefix(position), computed=False)
+
+    def copy(self, copies: Iterable[KVCopy]) -> None:
+        """Blocks are copied, as all steps submitted so far leave them: what these wrote is computed."""
+        for copy in copies:
+            for offset in range(self._layout.block_size):
+                cell = self._memory.get((copy.group, copy.source, offset))
+                self._memory.pop((copy.group, copy.target, offset), None)
+                if cell is not None:
+                    self._memory[copy.group, copy.target, offset] = Cell(cell.prefix, computed=True)
 
     def mark_computed(self, living: Living, end: int) -> None:
         """The step that stored the last of the first `end` tokens has been computed."""
@@ -92,13 +106,17 @@ class KVOracle:
             assert len(self._allocator.table(living.view, group)) == 0, f"{living.view} holds memory"
 
     def check_hit(self, living: Living, hit: PrefixHit) -> None:
-        """A hit shows whole blocks, computed, of the sequence's own tokens: all that will be seen of them."""
+        """A hit shows computed blocks of the sequence's own tokens: all that will be seen of them. One that
+        is shared is whole; of what will be copied the last need not be.
+        """
         end, size = hit.num_tokens, self._layout.block_size
-        assert end % size == 0, f"{hit} ends inside a block of {size} tokens"
         assert end < living.view.num_tokens, f"{hit} leaves nothing to compute of {living.view}"
-        assert living.view.shares_prefixes or end == 0, f"{living.view} must be computed in whole"
+        own = living.view.shares_prefixes or living.swapped
+        assert own or end == 0, f"{living.view} must be computed in whole"
         for group in self._groups:
-            assert len(hit.blocks[group]) == end // size, f"{hit}: wrong table length in group {group}"
+            assert len(hit.blocks[group]) == -(-end // size), f"{hit}: wrong table length in group {group}"
+            last = hit.blocks[group][-1] if end % size else None
+            assert not isinstance(last, int), f"{hit} shares a block of which it is to write the rest"
         for group, position in self._seen_from(end):
             cell = self._cell(hit.blocks[group], group, position)
             own = Cell(living.prefix(position), computed=True)
@@ -118,6 +136,8 @@ class KVOracle:
         assert stats.total == sum(self._layout.num_blocks), f"{self._layout} has another total: {stats}"
         assert stats.free + stats.used + stats.cached == stats.total, f"blocks are not conserved: {stats}"
         assert stats.used == len(used), f"{len(used)} blocks stand in tables: {stats}"
+        assert stats.host_total == sum(self._layout.host_blocks), f"{self._layout} has other memory: {stats}"
+        assert 0 <= stats.host_used + stats.host_cached <= stats.host_total, f"host memory: {stats}"
         assert 0 <= stats.tokens_held <= stats.used * self._layout.block_size, f"tokens_held: {stats}"
         assert stats.prefix_hits <= stats.prefix_queries, f"more found than looked for: {stats}"
         self._check_counters_only_grow(stats)
@@ -134,9 +154,13 @@ class KVOracle:
             for seen in range(first, position):
                 yield group, seen
 
-    def _cell(self, table: Iterable[int | None], group: int, position: int) -> Cell | None:
+    def _cell(self, table: Iterable[int | Place | None], group: int, position: int) -> Cell | None:
         """What `table` shows at `position`; None where it has no block."""
         blocks = tuple(table)
         index, offset = divmod(position, self._layout.block_size)
-        block = blocks[index] if index < len(blocks) else None
-        return self._memory.get((group, block, offset)) if block is not None else None
+        place = blocks[index] if index < len(blocks) else None
+        if place is None:
+            return None
+        if isinstance(place, int):
+            place = Place(Tier.DEVICE, place)
+        return self._memory.get((group, place, offset))

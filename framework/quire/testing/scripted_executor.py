@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from quire.clock import VirtualClock
-from quire.engine.plan import Newcomer, Row, RowResult, StepPlan, StepResult
-from quire.interfaces.allocator import KVGroup, KVLayout
+from quire.engine.plan import CopiedBytes, Newcomer, Row, RowResult, StepPlan, StepResult
+from quire.interfaces.allocator import KVCopy, KVGroup, KVLayout, Place, Tier
 from quire.interfaces.executor import Executor
 from quire.models.model import ModelInfo
 from quire.testing.script import Script
@@ -36,6 +36,11 @@ class Resident:
     tokens: list[int] = field(default_factory=list[int])
     nodes: list[int] = field(default_factory=list[int])
     computed: int = 0
+
+
+def _empty_memory(num_blocks: Sequence[int], block_size: int) -> list[list[list[int | None]]]:
+    """For each group, its blocks, with what each token's slot holds."""
+    return [[[None] * block_size for _ in range(blocks)] for blocks in num_blocks]
 
 
 class ScriptedExecutor(Executor):
@@ -75,14 +80,15 @@ class ScriptedExecutor(Executor):
     def start(self, layout: KVLayout, *, max_sequences: int) -> None:
         self._layout = layout
         self._max_sequences = max_sequences
-        self._memory: list[list[list[int | None]]] = [
-            [[None] * layout.block_size for _ in range(blocks)] for blocks in layout.num_blocks
-        ]
+        self._memory = _empty_memory(layout.num_blocks, layout.block_size)
+        self._host_memory = _empty_memory(layout.host_blocks, layout.block_size)
 
     def submit(self, plan: StepPlan) -> None:
         assert len(self._results) < self.depth, f"more than {self.depth} steps under way"
         self._check_rows(plan)
         self.plans.append(plan)
+        for copy in plan.copies:
+            self._copy(copy)
         residents = [self._settle(row) for row in plan.rows]
         self._write_all(plan.rows, residents)
         for row, resident in zip(plan.rows, residents, strict=True):
@@ -93,7 +99,12 @@ class ScriptedExecutor(Executor):
             start = max(self._busy_until, self._clock.now())
             self._busy_until = start + seconds
         result = StepResult(
-            index=plan.index, rows=rows, seconds=seconds, start=start, phases={"forward": seconds}
+            index=plan.index,
+            rows=rows,
+            seconds=seconds,
+            copied=CopiedBytes.of(plan.copies, self.kv_block_bytes(self._layout.block_size)),
+            start=start,
+            phases={"forward": seconds},
         )
         self._results.append((self._busy_until, result))
 
@@ -118,6 +129,19 @@ class ScriptedExecutor(Executor):
         for row in rows:
             assert 0 <= row.slot < self._max_sequences, f"{row}: there is no such slot"
             assert row.count >= 1, f"{row} computes nothing"
+
+    def _copy(self, copy: KVCopy) -> None:
+        """Make a copy, of something, to a block that exists."""
+        source, target = self._block(copy.group, copy.source), self._block(copy.group, copy.target)
+        assert source is not target, f"{copy} copies a block to itself"
+        assert any(node is not None for node in source), f"{copy} copies a block that was never written"
+        target[:] = source
+
+    def _block(self, group: int, place: Place) -> list[int | None]:
+        memory = self._memory if place.tier is Tier.DEVICE else self._host_memory
+        assert group < len(memory), f"group {group} has no {place.tier.value} memory"
+        assert 0 <= place.block < len(memory[group]), f"group {group} has no {place}"
+        return memory[group][place.block]
 
     def _settle(self, row: Row) -> Resident:
         """The sequence of `row`, with what the row tells of it."""

@@ -60,6 +60,10 @@ class Tokenizer:
         """How the vocabulary writes a token; None if it has none of that id."""
         return self._backend.id_to_token(token_id)
 
+    def to_json(self) -> str:
+        """All of it in the format of tokenizer.json, tokens that were added elsewhere included."""
+        return self._backend.to_str()
+
     def _special_id(self, name: str) -> int | None:
         token = self._files.special_tokens.get(name)
         return None if token is None else self._backend.token_to_id(token)

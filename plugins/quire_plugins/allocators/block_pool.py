@@ -9,7 +9,7 @@ Every block is in one of three states:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from quire.interfaces import CachedBlock, EvictionPolicy
 from quire_plugins.allocators.index_log import IndexLog
@@ -17,7 +17,7 @@ from quire_plugins.allocators.index_log import IndexLog
 
 class BlockPool:
     """Hands out blocks and takes them back. `releases` counts releases over all pools, for `last_use`;
-    `log` hears of what is published and removed.
+    `log` hears of what is published and removed; `keep` is shown what is about to be evicted.
     """
 
     def __init__(
@@ -28,11 +28,13 @@ class BlockPool:
         eviction: EvictionPolicy,
         releases: Iterator[int],
         log: IndexLog,
+        keep: Callable[[CachedBlock], None] | None = None,
     ) -> None:
         self._group = group
         self._eviction = eviction
         self._releases = releases
         self._log = log
+        self._keep = keep
         self._free = list(reversed(range(num_blocks)))  # a stack: the block freed last is warm in caches
         self._references = [0] * num_blocks
         self._by_key: dict[bytes, CachedBlock] = {}
@@ -96,11 +98,11 @@ class BlockPool:
             self.num_cached += 1
             self._eviction.add(published)
 
-    def publish(self, block: int, key: bytes, depth: int) -> None:
+    def publish(self, block: int, key: bytes, depth: int, parent: bytes | None) -> None:
         """Let others find `block` under `key`. Where equal content is published already, that one stays."""
         if key in self._by_key:
             return
-        entry = CachedBlock(group=self._group, block=block, key=key, depth=depth)
+        entry = CachedBlock(group=self._group, block=block, key=key, depth=depth, parent=parent)
         self._by_key[key] = self._by_block[block] = entry
         self._log.publications += 1
 
@@ -114,6 +116,8 @@ class BlockPool:
         victim = self._eviction.victim(self._group)
         chosen_well = self._by_block.get(victim.block) is victim and self._references[victim.block] == 0
         assert chosen_well, f"{type(self._eviction).__name__} chose {victim}, which is not cached"
+        if self._keep is not None:
+            self._keep(victim)
         self._eviction.remove(victim)
         self._forget(victim)
         self.evictions += 1

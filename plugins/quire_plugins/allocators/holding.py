@@ -16,6 +16,8 @@ class Holding:
     """Tokens that room was asked for."""
     capacity: int
     """Tokens that there is room for: table length times block size."""
+    committed: int
+    """Tokens computed in steps that were committed, or found."""
     offered: int
     """Leading blocks that are published, or need not be because equal ones were."""
 
@@ -34,6 +36,7 @@ class Holding:
     def check_integrity(self, *, name: str, block_size: int) -> None:
         """Assert that the tables agree with each other and with what was asked for."""
         assert self.capacity - block_size < self.tokens <= self.capacity, f"{name}: {self}"
+        assert self.committed <= self.tokens, f"{name}: {self}"
         for table, passed in zip(self.tables, self.passed, strict=True):
             assert len(table) * block_size == self.capacity, f"{name}: tables differ in length"
             assert table[:passed] == [None] * passed, f"{name}: a block before the window in {table}"

@@ -4,7 +4,7 @@ Kwon et al., Efficient Memory Management for Large Language Model Serving with P
 section 4: KV memory is cut into blocks of a fixed number of tokens, which a block table strings together, so
 that a sequence wastes less than one block. Blocks with equal prefixes are found by a digest of all tokens up
 to their end and counted by reference. A block is written by one sequence only and found by others only when
-it is full and computed, so nothing is ever copied on write.
+it is full and computed, so nothing is ever copied on write. Beneath may be host memory (`host_tier`).
 
 Groups of layers with a sliding window give blocks back as the window passes them; their tables then say None:
 
@@ -20,9 +20,20 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from quire.interfaces import EvictionPolicy, KVAllocator, KVLayout, KVStats, PrefixHit
+from quire.engine.config import parse_bytes
+from quire.interfaces import (
+    EvictionPolicy,
+    KVAllocator,
+    KVCopy,
+    KVLayout,
+    KVStats,
+    Place,
+    PrefixHit,
+    Tier,
+)
 from quire_plugins.allocators.block_pool import BlockPool
 from quire_plugins.allocators.holding import Holding
+from quire_plugins.allocators.host_tier import HostTier, Kept, Parcel
 from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.prefix_index import PrefixIndex, Search
 from quire_plugins.allocators.prefix_keys import PrefixKeys
@@ -39,6 +50,13 @@ class PagedConfig:
 
     prefix_cache: bool = True
     """Keep computed blocks for later sequences that begin with the same tokens."""
+    host_bytes: str | None = None
+    """Host memory for evicted prefixes and swapped sequences: bytes, or a number with KiB, MiB, GiB; null:
+    none."""
+
+    def __post_init__(self) -> None:
+        if self.host_bytes is not None:
+            parse_bytes(self.host_bytes, field="allocator.host_bytes")
 
 
 class PagedAllocator(KVAllocator):
@@ -52,19 +70,39 @@ class PagedAllocator(KVAllocator):
         self._layout = layout
         self._eviction = eviction
         releases, log = count(1), IndexLog()
+        self._copies: list[KVCopy] = []
+        self._host = None
+        if layout.host_blocks:
+            self._host = HostTier(num_blocks=layout.host_blocks, log=log, copies=self._copies)
         self._pools = tuple(
-            BlockPool(group=group, num_blocks=blocks, eviction=eviction, releases=releases, log=log)
+            BlockPool(
+                group=group,
+                num_blocks=blocks,
+                eviction=eviction,
+                releases=releases,
+                log=log,
+                keep=None if self._host is None else self._host.keep_evicted,
+            )
             for group, blocks in enumerate(layout.num_blocks)
         )
         self._windows = tuple(group.window for group in layout.groups)
-        self._index = PrefixIndex(layout=layout, pools=self._pools, log=log)
+        self._index = PrefixIndex(layout=layout, pools=self._pools, host=self._host, log=log)
         self._holdings: dict[int, Holding] = {}
         self._searches: dict[int, Search] = {}
         self._room_left = 0  # tokens, over all groups: used blocks times their size, less what was asked for
         self._prefix_queries = 0
         self._prefix_hits = 0
 
+    @classmethod
+    def host_bytes(cls, config: PagedConfig) -> int:
+        return (
+            0 if config.host_bytes is None else parse_bytes(config.host_bytes, field="allocator.host_bytes")
+        )
+
     def match(self, seq: SequenceView) -> PrefixHit:
+        parcel = None if self._host is None else self._host.parcel(seq.order)
+        if parcel is not None:
+            return self._opened(parcel)
         if not self._config.prefix_cache or not seq.shares_prefixes:
             return self._index.no_hit
         tokens = seq.token_ids
@@ -84,27 +122,51 @@ class PagedAllocator(KVAllocator):
 
     def commit(self, seq: SequenceView, num_tokens: int) -> None:
         holding = self._holdings[seq.order]
+        holding.committed = num_tokens
         whole = num_tokens // self._layout.block_size
         if whole <= holding.offered or not self._config.prefix_cache:
             return
         keys, tokens = self._search(seq).keys, seq.token_ids
         for depth in range(holding.offered, whole):
+            parent = keys.key(depth - 1, tokens) if depth else None
             key = keys.key(depth, tokens)
-            for pool, table in zip(self._pools, holding.tables, strict=True):
+            for group, (pool, table) in enumerate(zip(self._pools, holding.tables, strict=True)):
                 block = table[depth]
                 if block is not None:
-                    pool.publish(block, key, depth)
+                    pool.publish(block, key, depth, parent)
+                    if self._host is not None:
+                        self._host.on_device(group, key)
         holding.offered = whole
 
     def free(self, seq: SequenceView) -> None:
-        self._searches.pop(seq.order, None)
-        holding = self._holdings.pop(seq.order, None)
-        if holding is None:
-            return
-        for group, pool in enumerate(self._pools):
-            for block in reversed(holding.held(group)):
-                pool.release(block)
-        self._room_left -= (holding.capacity - holding.tokens) * len(self._pools)
+        if self._host is not None:
+            self._host.drop(seq.order)
+        self._release(seq)
+
+    def swap_out(self, seq: SequenceView) -> bool:
+        holding, host = self._holdings.get(seq.order), self._host
+        if host is None or holding is None or holding.committed == 0:
+            return False
+        # What a step under way computes is not kept: its result is dropped, and it may yet fail.
+        tokens, size = holding.committed, self._layout.block_size
+        visible = [first_visible_block(tokens, window=w, block_size=size) for w in self._windows]
+        if any(gone > first for gone, first in zip(holding.passed, visible, strict=True)):
+            return False  # a window went on with the step under way, past blocks that are needed without it
+        tables: list[list[Kept | None]] = []
+        for pool, table, first in zip(self._pools, holding.tables, visible, strict=True):
+            blocks = [None] * first + table[first : self._layout.blocks_for(tokens)]
+            tables.append([None if block is None else Kept(block, pool.published(block)) for block in blocks])
+        if not host.swap_out(seq.order, tokens, tables):
+            return False
+        self._release(seq)
+        return True
+
+    def take_copies(self) -> tuple[KVCopy, ...]:
+        if not self._copies:
+            return ()
+        copies = tuple(self._copies)
+        self._copies.clear()
+        return copies
 
     def fork(self, parent: SequenceView, child: SequenceView) -> int:
         holding = self._holdings.get(parent.order)
@@ -120,7 +182,9 @@ class PagedAllocator(KVAllocator):
             tuple([None] * first + table[first:blocks])
             for table, first in zip(holding.tables, visible, strict=True)
         )
-        self._hold(child, shared, blocks * size).offered = min(holding.offered, blocks)
+        held = self._hold(child, shared, blocks * size)
+        held.offered = min(holding.offered, blocks)
+        held.committed = min(holding.committed, held.tokens)
         known = self._search(parent).keys.known[:blocks]
         self._searches[child.order] = self._new_search(known)
         return blocks * size
@@ -152,22 +216,41 @@ class PagedAllocator(KVAllocator):
             prefix_queries=self._prefix_queries,
             prefix_hits=self._prefix_hits,
             evictions=sum(pool.evictions for pool in pools),
+            host_total=0 if self._host is None else self._host.total,
+            host_used=0 if self._host is None else self._host.used,
+            host_cached=0 if self._host is None else self._host.cached,
         )
 
     def reset_cache(self) -> None:
         for pool in self._pools:
             pool.reset_cache()
+        if self._host is not None:
+            self._host.reset_cache()
 
     def bind(self, queues: QueueView) -> None:
-        self._eviction.bind(queues)
+        self._eviction.bind(queues, self.match)
+
+    def _release(self, seq: SequenceView) -> None:
+        """`seq` gives up its blocks of the device, if it holds any."""
+        self._searches.pop(seq.order, None)
+        holding = self._holdings.pop(seq.order, None)
+        if holding is None:
+            return
+        for group, pool in enumerate(self._pools):
+            for block in reversed(holding.held(group)):
+                pool.release(block)
+        self._room_left -= (holding.capacity - holding.tokens) * len(self._pools)
 
     def _begin(self, seq: SequenceView, num_tokens: int, hit: PrefixHit) -> bool:
-        missing = self._layout.blocks_for(num_tokens) - hit.num_tokens // self._layout.block_size
+        missing = self._layout.blocks_for(num_tokens) - self._layout.blocks_for(hit.num_tokens)
         for pool, blocks in zip(self._pools, hit.blocks, strict=True):
-            revived = sum(block is not None and pool.references(block) == 0 for block in blocks)
-            if pool.available - revived < missing:
+            revived = sum(isinstance(block, int) and pool.references(block) == 0 for block in blocks)
+            copied = sum(isinstance(block, Place) for block in blocks)
+            if pool.available - revived < missing + copied:
                 return False
         holding = self._hold(seq, hit.blocks, hit.num_tokens)
+        if self._host is not None:
+            self._host.drop(seq.order)
         self._append(holding, missing)
         self._room_left -= (num_tokens - holding.tokens) * len(self._pools)
         holding.tokens = num_tokens
@@ -177,21 +260,62 @@ class PagedAllocator(KVAllocator):
         return True
 
     def _hold(
-        self, seq: SequenceView, blocks: tuple[tuple[int | None, ...], ...], num_tokens: int
+        self, seq: SequenceView, blocks: tuple[tuple[int | Place | None, ...], ...], num_tokens: int
     ) -> Holding:
-        """Share `blocks`, which hold the first `num_tokens` tokens, with `seq`, which holds nothing yet."""
+        """Share `blocks`, which hold the first `num_tokens` tokens, with `seq`, which holds nothing yet; copy
+        those that are elsewhere.
+        """
+        for pool, table in zip(self._pools, blocks, strict=True):
+            for block in table:
+                if isinstance(block, int):
+                    pool.share(block)
+        length = self._layout.blocks_for(num_tokens)
         holding = Holding(
-            tables=tuple(list(shared) for shared in blocks),
-            passed=[shared.count(None) for shared in blocks],
+            tables=self._fetched(blocks),
+            passed=[table.count(None) for table in blocks],
             tokens=num_tokens,
-            capacity=num_tokens,
-            offered=num_tokens // self._layout.block_size,
+            capacity=length * self._layout.block_size,
+            committed=num_tokens,
+            offered=min(_leading_shared(table) for table in blocks),
         )
-        for group, pool in enumerate(self._pools):
-            for block in holding.held(group):
-                pool.share(block)
+        self._room_left += (holding.capacity - num_tokens) * len(self._pools)
         self._holdings[seq.order] = holding
         return holding
+
+    def _fetched(self, blocks: tuple[tuple[int | Place | None, ...], ...]) -> tuple[list[int | None], ...]:
+        """`blocks` as tables; what is in host memory is copied to blocks taken for it. None of it may be
+        evicted there while these are taken.
+        """
+        sources = [
+            (group, depth, place)
+            for group, table in enumerate(blocks)
+            for depth, place in enumerate(table)
+            if isinstance(place, Place)
+        ]
+        tables = tuple([block if isinstance(block, int) else None for block in table] for table in blocks)
+        if self._host is not None and sources:
+            for group, _, place in sources:
+                self._host.pin(group, place.block)
+            for group, depth, place in sources:
+                block = tables[group][depth] = self._pools[group].take()
+                self._copies.append(KVCopy(group, place, Place(Tier.DEVICE, block)))
+            for group, _, place in sources:
+                self._host.unpin(group, place.block)
+        return tables
+
+    def _opened(self, parcel: Parcel) -> PrefixHit:
+        """What is kept of a sequence, as a hit: what the device still has of it need not be copied."""
+        assert self._host is not None
+        tables: list[tuple[int | Place | None, ...]] = []
+        for group, blocks in enumerate(parcel.blocks):
+            table: list[int | Place | None] = []
+            for block in blocks:
+                key = None if block is None else self._host.key_of(group, block)
+                found = None if key is None else self._pools[group].find(key)
+                place = None if block is None else Place(Tier.HOST, block)
+                table.append(place if found is None else found.block)
+            tables.append(tuple(table))
+        return PrefixHit(num_tokens=parcel.tokens, blocks=tuple(tables))
 
     def _extend(self, holding: Holding, num_tokens: int, num_computed: int) -> bool:
         """Give back what the windows have passed, then take blocks for `num_tokens` tokens; or do nothing."""
@@ -227,6 +351,10 @@ class PagedAllocator(KVAllocator):
         return Search(keys=keys, hit=self._index.no_hit)
 
     def check_integrity(self) -> None:
+        if self._host is not None:
+            self._host.check_integrity()
+            swapped = [order for order in self._holdings if self._host.parcel(order) is not None]
+            assert not swapped, f"sequences {swapped} run and are swapped out"
         for order, holding in self._holdings.items():
             holding.check_integrity(name=f"sequence {order}", block_size=self._layout.block_size)
             passed = [p for p, window in zip(holding.passed, self._windows, strict=True) if window is None]
@@ -256,3 +384,8 @@ class PagedAllocator(KVAllocator):
                 if published is not None and depth < len(keys):
                     wrong = f"sequence {order} holds {published} at {depth}"
                     assert (published.depth, published.key) == (depth, keys[depth]), wrong
+
+
+def _leading_shared(table: tuple[int | Place | None, ...]) -> int:
+    """Leading entries that need not be copied."""
+    return next((depth for depth, block in enumerate(table) if isinstance(block, Place)), len(table))

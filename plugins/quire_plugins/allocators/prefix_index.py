@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quire.interfaces import KVLayout, PrefixHit
+from quire.interfaces import KVLayout, Place, PrefixHit, Tier
 from quire_plugins.allocators.block_pool import BlockPool
+from quire_plugins.allocators.host_tier import HostTier
 from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.prefix_keys import PrefixKeys
 from quire_plugins.allocators.windows import first_visible_block
@@ -36,14 +37,18 @@ class PrefixIndex:
         window of 2 blocks                 | x | x |
 
     Asked again, a search goes on where it ended, as far as the log of removals leaves it standing. So a
-    prompt that waits for long is neither hashed nor looked up anew in every step.
+    prompt that waits for long is neither hashed nor looked up anew in every step. What the device does not
+    hold may be in host memory.
     """
 
-    def __init__(self, *, layout: KVLayout, pools: Sequence[BlockPool], log: IndexLog) -> None:
+    def __init__(
+        self, *, layout: KVLayout, pools: Sequence[BlockPool], host: HostTier | None, log: IndexLog
+    ) -> None:
         self._block_size = layout.block_size
         self._pools = tuple(pools)
         self._windows = tuple(group.window for group in layout.groups)
-        self._without_window = [pool for pool, w in zip(pools, self._windows, strict=True) if w is None]
+        self._without_window = [group for group, w in enumerate(self._windows) if w is None]
+        self._host = host
         self._log = log
         self.no_hit = PrefixHit(num_tokens=0, blocks=((),) * len(self._pools))
 
@@ -75,40 +80,49 @@ class PrefixIndex:
         """Leading blocks, at most `limit`, in every group without a window; the first `blocks` are."""
         while blocks < limit:
             key = search.keys.key(blocks, token_ids)
-            for pool in self._without_window:
-                if pool.find(key) is None:
+            for group in self._without_window:
+                if self._find(group, key) is None:
                     return blocks
             blocks += 1
         return blocks
+
+    def _find(self, group: int, key: bytes) -> int | Place | None:
+        """Where the block of that key is, better on the device."""
+        entry = self._pools[group].find(key)
+        if entry is not None:
+            return entry.block
+        if self._host is None:
+            return None
+        entry = self._host.find(group, key)
+        return None if entry is None else Place(Tier.HOST, entry.block)
 
     def _within_windows(self, keys: Sequence[bytes], end: int) -> int:
         """The longest prefix, at most `end` blocks, whose last window every group with one holds."""
         settled = False
         while not settled:
             settled = True
-            for pool, window in zip(self._pools, self._windows, strict=True):
-                if window is not None and (shorter := self._last_run(pool, window, keys, end)) < end:
+            for group, window in enumerate(self._windows):
+                if window is not None and (shorter := self._last_run(group, window, keys, end)) < end:
                     end, settled = shorter, False
         return end
 
-    def _last_run(self, pool: BlockPool, window: int, keys: Sequence[bytes], end: int) -> int:
-        """The largest prefix length, at most `end` blocks, whose last window `pool` holds."""
+    def _last_run(self, group: int, window: int, keys: Sequence[bytes], end: int) -> int:
+        """The largest prefix length, at most `end` blocks, whose last window `group` holds."""
         start = end
         while start > first_visible_block(end * self._block_size, window=window, block_size=self._block_size):
             start -= 1
-            if pool.find(keys[start]) is None:
+            if self._find(group, keys[start]) is None:
                 end = start  # every longer prefix sees this block
         return end
 
     def _hit(self, keys: Sequence[bytes], end: int, last: PrefixHit, standing: int) -> PrefixHit:
         """The hit of `end` blocks. Up to `standing` blocks it is as the last one was, windows aside."""
         num_tokens = end * self._block_size
-        tables: list[tuple[int | None, ...]] = []
-        for pool, window, table in zip(self._pools, self._windows, last.blocks, strict=True):
-            known: tuple[int | None, ...] = table[:standing]
+        tables: list[tuple[int | Place | None, ...]] = []
+        for group, (window, table) in enumerate(zip(self._windows, last.blocks, strict=True)):
+            known: tuple[int | Place | None, ...] = table[:standing]
             if window is not None:
                 passed = first_visible_block(num_tokens, window=window, block_size=self._block_size)
                 known = (None,) * passed
-            found = [pool.find(key) for key in keys[len(known) : end]]
-            tables.append(known + tuple(entry.block for entry in found if entry is not None))
+            tables.append(known + tuple([self._find(group, key) for key in keys[len(known) : end]]))
         return PrefixHit(num_tokens=num_tokens, blocks=tuple(tables))

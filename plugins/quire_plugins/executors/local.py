@@ -89,6 +89,7 @@ class LocalExecutor(Executor):
 
         from quire.runtime.runner import Runner
 
+        self._check_host_memory(layout)
         try:
             self._runner = Runner(
                 model=self._model,
@@ -108,6 +109,22 @@ class LocalExecutor(Executor):
                 f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
                 f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {reason}"
             ) from None
+
+    def _check_host_memory(self, layout: KVLayout) -> None:
+        """Raise UserError if the host's blocks (and the device's, where they lie in the same memory) are more
+        than it has: the system would grant them, and end the process once they are written.
+        """
+        if not layout.host_blocks:
+            return
+        on_cpu = self._context.device == "cpu"
+        free, sizes = available_bytes(), self.kv_block_bytes(layout.block_size)
+        host = sum(n * size for n, size in zip(layout.host_blocks, sizes, strict=True))
+        taken = sum(n * size for n, size in zip(layout.num_blocks, sizes, strict=True)) if on_cpu else 0
+        if host + taken > free:
+            beside = f" beside {taken} bytes of KV memory (engine.kv_bytes)" if on_cpu else ""
+            raise UserError(
+                f"allocator.host_bytes: {host} bytes of host memory{beside} cannot be had: {free} are free"
+            )
 
     def submit(self, plan: StepPlan) -> None:
         assert self._runner is not None, "start comes before submit"

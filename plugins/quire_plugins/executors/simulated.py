@@ -15,7 +15,15 @@ from collections import deque
 from dataclasses import dataclass
 
 from quire.clock import VirtualClock
-from quire.engine.plan import Newcomer, Row, RowResult, StepPlan, StepResult
+from quire.engine.plan import (
+    COPY_PHASE,
+    CopiedBytes,
+    Newcomer,
+    Row,
+    RowResult,
+    StepPlan,
+    StepResult,
+)
 from quire.engine.shape import StepShape
 from quire.errors import MissingCapability, UserError
 from quire.interfaces.allocator import KVLayout
@@ -30,8 +38,13 @@ class SimulatedConfig:
     output_mean: float | None = None
     """Mean length in tokens of outputs that the workload does not force: they end at random, each token with
     the same chance; null: only at the length that the request declares."""
+    copy_bytes_per_s: float = 25e9
+    """Bytes of KV that are copied in a second, to and from host memory and within the device's; a step waits
+    for its copies. The default is about a PCIe 4.0 bus of 16 lanes."""
 
     def __post_init__(self) -> None:
+        if not self.copy_bytes_per_s > 0:
+            raise UserError(f"executor.copy_bytes_per_s={self.copy_bytes_per_s}: must be more than 0")
         if self.output_mean is not None and not 1 <= self.output_mean < float("inf"):
             raise UserError(f"executor.output_mean={self.output_mean}: must be a number of tokens >= 1")
 
@@ -71,6 +84,7 @@ class SimulatedExecutor(Executor):
             )
         self.info = shape.info
         self.kv_groups = shape.kv_groups
+        self._copy_bytes_per_s = config.copy_bytes_per_s
         self._element_bytes = shape.element_bytes
         self._clock = context.clock
         self._cost_model = context.cost_model
@@ -91,13 +105,20 @@ class SimulatedExecutor(Executor):
         )
 
     def start(self, layout: KVLayout, *, max_sequences: int) -> None:
-        del layout, max_sequences
+        del max_sequences
+        self._block_bytes = self.kv_block_bytes(layout.block_size)
 
     def submit(self, plan: StepPlan) -> None:
         seconds = self._cost_model.seconds(StepShape.of(plan.rows))
+        copied, phases = _NO_COPIES, dict[str, float]()
+        if plan.copies:
+            copied = CopiedBytes.of(plan.copies, self._block_bytes)
+            phases[COPY_PHASE] = copied.total / self._copy_bytes_per_s
+            seconds += phases[COPY_PHASE]
         rows = tuple([self._result(row) for row in plan.rows])
         self._busy_until = max(self._busy_until, self._clock.now()) + seconds
-        self._results.append((self._busy_until, StepResult(index=plan.index, rows=rows, seconds=seconds)))
+        result = StepResult(index=plan.index, rows=rows, seconds=seconds, copied=copied, phases=phases)
+        self._results.append((self._busy_until, result))
 
     def collect(self) -> StepResult:
         end, result = self._results.popleft()
@@ -141,3 +162,4 @@ class SimulatedExecutor(Executor):
 
 
 _NOTHING = RowResult()
+_NO_COPIES = CopiedBytes()

@@ -60,6 +60,9 @@ class NiyamaConfig:
 
 _QUANTILE = 0.9
 """Of the output length: the paper takes the mean and two standard deviations of an application's outputs."""
+_SHORT = 0.1
+"""Who would be late even with an output as short as this quantile is bound to be late: by the long estimate
+above, whole tiers would be put off that mostly end in time."""
 
 
 class Niyama(Scheduler):
@@ -120,9 +123,13 @@ class Niyama(Scheduler):
 
     def _relegate(self, queues: QueueView) -> None:
         """Put back who is bound to be late, of those that run and those at the head of the line."""
-        doomed = [seq for seq in queues.running if seq.deadline is not None and self._due(seq) < queues.now]
+        doomed = [
+            seq for seq in queues.running if seq.deadline is not None and self._due(seq, _SHORT) < queues.now
+        ]
         for seq in self._living.waiting():
-            if self._late(seq) or queues.now + self._step_time.seconds(seq.remaining) <= self._due(seq):
+            if self._late(seq) or queues.now + self._step_time.seconds(seq.remaining) <= self._due(
+                seq, _SHORT
+            ):
                 break
             doomed.append(seq)
         for seq in doomed:
@@ -136,10 +143,11 @@ class Niyama(Scheduler):
         relegated: bool = self._living.key(seq)[0]
         return relegated
 
-    def _due(self, seq: SequenceView) -> float:
-        """When its next token must be there; with a deadline for the last one, less the decodes after it."""
+    def _due(self, seq: SequenceView, q: float = _QUANTILE) -> float:
+        """When its next token must be there; with a deadline for the last one, less the decodes after it, if
+        its output is as long as quantile `q`."""
         if seq.deadline is not None:
-            left = self.predictor.quantile(seq, _QUANTILE) - seq.num_output_tokens
+            left = self.predictor.quantile(seq, q) - seq.num_output_tokens
             return seq.deadline - (left - 1) * self._decode_seconds
         ttft, tbt = self._config.tiers.get(seq.tenant, (self._config.ttft, self._config.tbt))
         return seq.arrival_time + ttft + seq.num_output_tokens * tbt

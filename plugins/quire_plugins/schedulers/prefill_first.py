@@ -17,7 +17,8 @@ class PrefillFirstConfig:
     """How much memory admission leaves for those who run."""
 
     watermark: float = 0.01
-    """Another prompt is admitted only while more than this fraction of the KV blocks is free, in [0, 1)."""
+    """Another prompt is admitted only if at least this fraction of the KV blocks is free beside it, in
+    [0, 1), whatever it shares with others; the first one always is."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.watermark < 1:
@@ -40,7 +41,8 @@ class PrefillFirst(Scheduler):
             fits = seq.num_tokens - step.cached_tokens(seq) <= step.tokens_left
             if len(step) and not fits:  # whole prompts only, unless one is longer than any step
                 break
-            if len(queues.running) and 1 - step.kv.usage <= self._watermark:
+            left = 1 - step.kv.usage - step.kv_room(seq.num_tokens) / step.kv_tokens
+            if (len(queues.running) or len(step)) and left < self._watermark:
                 break
             if not step.add(seq):
                 break

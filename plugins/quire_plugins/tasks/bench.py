@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from quire.engine.request import Request, SamplingParams
-from quire.errors import RequestRefused, UserError
+from quire.errors import UserError
 from quire.interfaces.task import Task
 from quire.interfaces.workload import Workload, WorkloadContext
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quire.engine.engine import Engine
+    from quire.engine.request import Request
     from quire.engine.sequence import FinishReason
     from quire.jobs.completions import Completion, Completions
     from quire.jobs.feed import Follow
@@ -58,6 +57,7 @@ class BenchTask(Task):
         from quire.jobs.console import ServingProgress, results_table
         from quire.jobs.feed import serve
         from quire.jobs.recording import Recording
+        from quire.jobs.warm_up import warm_up
 
         workload = run.workload()
         tokenizer = run.tokenizer if workload.uses_text else None
@@ -77,7 +77,7 @@ class BenchTask(Task):
             if first is not None:
                 requests = chain((first,), requests)
                 if self._config.warmup:
-                    _warm_up(engine, tenant=first.tenant)
+                    warm_up(engine, tenant=first.tenant)
             recording = Recording(run=run, engine=engine)
             progress = ServingProgress(run.console, engine=engine, total=total, label="serving")
             completions, findings = Completions(), Findings(workload=workload, shown=self._config.show)
@@ -149,23 +149,6 @@ def _follow(workload: Workload, completions: Completions) -> Follow:
         return completions.watch(workload.on_end(request, token_ids, reason, now))
 
     return follow
-
-
-def _warm_up(engine: Engine, *, tenant: str) -> None:
-    """Serve a request too short to fill a block, so that it leaves nothing in the prefix cache."""
-    request = Request(
-        id="warm-up",
-        prompt_token_ids=(0, 0),
-        sampling=SamplingParams(temperature=0.0, max_tokens=2),
-        tenant=tenant,
-        forced_output_tokens=2,
-    )
-    try:
-        engine.add(request)
-    except RequestRefused:  # a tenant that the scheduler does not serve, as its own request will be told
-        return
-    while engine.has_work:
-        engine.step()
 
 
 def _samples_table(completions: list[Completion], tokenizer: Tokenizer) -> Table:

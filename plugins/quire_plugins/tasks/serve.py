@@ -33,6 +33,8 @@ class ServeTask(Task):
     def run(self, run: Run) -> None:
         import asyncio
 
+        import uvloop
+
         from quire.server.http.app import create_app
         from quire.server.http.auth import read_api_keys
         from quire.server.http.serving import listen, serve, url_of
@@ -52,7 +54,8 @@ class ServeTask(Task):
         run.console.print(f"loading model {run.config.model}", markup=False, soft_wrap=True)
         with closing(listener), closing(open_access_log(run)) as log:
             app = create_app(context, api_keys=keys, access_log=log)
-            asyncio.run(serve(app, client=client, config=config, listener=listener, on_ready=ready))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve(app, client=client, config=config, listener=listener, on_ready=ready))
 
 
 def server_context(run: Run, client: EngineClient) -> ServerContext:
@@ -63,6 +66,7 @@ def server_context(run: Run, client: EngineClient) -> ServerContext:
     from quire.server.http.context import ServerContext
     from quire.server.http.front_tokenizer import FrontTokenizer
     from quire.server.metrics import ServerMetrics
+    from quire.server.tools.choose import tool_format
 
     config = run.config.server
     names = tuple(config.served_names) or (run.config.model,)
@@ -76,7 +80,7 @@ def server_context(run: Run, client: EngineClient) -> ServerContext:
         metrics=metrics,
         names=names,
         processors=frozenset(run.registry.available("logits_processor")),
-        tool_format=None,
+        tool_format=tool_format(config.tool_format, run.tokenizer.chat_templates),
         created=int(time.time()),
         version=importlib.metadata.version("quire"),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -14,6 +12,7 @@ from typing import Any
 from quire.engine.records import RequestRecord, StepRecord
 from quire.errors import UserError
 from quire.interfaces.tracker import Tracker
+from quire.jobs.json_file import write_json
 from quire.jobs.jsonl import JsonLinesWriter
 
 _logger = logging.getLogger(__name__)
@@ -24,9 +23,9 @@ class JsonlConfig:
     """Options of `tracker=jsonl`."""
 
     flush_records: int = 256
-    """Records kept in memory before they are written."""
+    """Steps kept in memory before they are written. Requests are written as they end."""
     flush_seconds: float = 1.0
-    """The same in seconds of the engine's clock: what a killed run loses at most."""
+    """The same in seconds of the engine's clock: the steps that a killed run loses at most."""
 
     def __post_init__(self) -> None:
         if self.flush_records < 1:
@@ -36,7 +35,7 @@ class JsonlConfig:
 
 
 class JsonlTracker(Tracker):
-    """One line a step and one a sample, written in batches.
+    """One line a step, written in batches, and one a sample, written at once.
 
     A directory that cannot be written to is an error at the start. If writing fails later (the disk is
     full), the run goes on and a warning says which file ends early; its lines so far stay whole.
@@ -59,12 +58,16 @@ class JsonlTracker(Tracker):
             raise UserError(f"tracker=jsonl: cannot write to {directory}: {error.strerror}") from None
 
     def step(self, record: StepRecord) -> None:
-        self._steps.records.append(record)
-        self._flush_if_due(record.end)
+        steps = self._steps
+        steps.records.append(record)
+        overdue = record.end - self._flushed >= self._config.flush_seconds
+        if overdue or len(steps.records) >= self._config.flush_records:
+            self._flushed = record.end
+            steps.flush()
 
     def request(self, record: RequestRecord) -> None:
         self._requests.records.append(record)
-        self._flush_if_due(record.arrival if record.finish is None else record.finish)
+        self._requests.flush()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._requests.close()
@@ -73,13 +76,6 @@ class JsonlTracker(Tracker):
             write_json(self._directory / "summary.json", summary)
         except OSError as error:
             _logger.warning("cannot write summary.json to %s: %s", self._directory, error.strerror)
-
-    def _flush_if_due(self, now: float) -> None:
-        held = len(self._requests.records) + len(self._steps.records)
-        if held >= self._config.flush_records or now - self._flushed >= self._config.flush_seconds:
-            self._flushed = now
-            self._requests.flush()
-            self._steps.flush()
 
 
 class _Buffer:
@@ -108,14 +104,3 @@ class _Buffer:
         self.flush()
         if self._writer is not None:
             self._writer.close()
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file at once: whoever reads it sees all of it or the one before."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise

@@ -22,6 +22,7 @@ from quire.server.http.serving import listen, url_of
 from quire.server.limits import EngineLimits
 from quire.server.local import LocalEngineClient
 from quire.server.metrics import ServerMetrics
+from quire.server.tools.choose import tool_format
 
 OVERRIDES = ["dtype=float32", "device=cpu", "engine.threads=1", "engine.max_sequences=16"]
 
@@ -57,7 +58,7 @@ class LiveServer:
             metrics=metrics,
             names=names,
             processors=frozenset(self.run.registry.available("logits_processor")),
-            tool_format=None,
+            tool_format=tool_format(self.config.tool_format, self.tokenizer.chat_templates),
             created=1,
             version="0",
         )

@@ -5,6 +5,9 @@ import json
 import openai
 import pytest
 
+from quire.server.http.errors import ApiError
+from quire.server.http.grammar import sampling_extra
+
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
 COMPLETION = {"prompt": "Hi", "max_tokens": 2}
 
@@ -65,9 +68,17 @@ def error_of(answer, status: int) -> dict:
         ({"min_tokens": 3}, "min_tokens"),
         ({"suffix": "end"}, "suffix"),
         ({"stream_options": "yes"}, "stream_options"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_object"}, "allowed_token_ids": [5]}, None),
         ({"response_format": {"type": "yaml"}}, "response_format"),
-        ({"guided_regex": "a+"}, "response_format"),
+        ({"guided_regex": "("}, None),
+        ({"guided_regex": "a(?=b)"}, None),
+        ({"guided_regex": "\ud800"}, None),
+        ({"guided_grammar": "start: start"}, None),
+        ({"guided_json": {"not": {}}}, None),
+        ({"guided_json": 5}, "guided_json"),
+        ({"structured_outputs": {"json": "{"}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+        ({"response_format": {"type": "structural_tag", "structures": [], "triggers": []}}, None),
         ({"guided_json": "{", "stream": True}, "guided_json"),
         ({"guided_regex": "a+", "guided_choice": ["a"]}, "guided_regex"),
     ],
@@ -99,8 +110,8 @@ def test_a_completion_that_cannot_be(http, fields, param):
         ({"chat_template_kwargs": {"messages": 1}}, "chat_template_kwargs"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "response_format"),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}},
-            "response_format",
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": 1}}}},
+            None,
         ),
     ],
 )
@@ -120,7 +131,7 @@ def test_a_chat_that_cannot_be(http, fields, param, stream):
         ({"background": True}, "background"),
         ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"tools": [{"type": "function", "name": "f", "parameters": {}}]}, "tools"),
-        ({"text": {"format": {"type": "json_object"}}}, "response_format"),
+        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "response_format"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
     ],
 )
@@ -129,11 +140,10 @@ def test_a_response_that_cannot_be(http, fields, param):
     assert error["param"] == param
 
 
-def test_the_message_names_what_is_missing(http):
-    body = CHAT | {"response_format": {"type": "json_object"}}
-    error = error_of(http.post("/v1/chat/completions", json=body), 400)
-    assert "logits processor 'grammar'" in error["message"]
-    assert error["code"] == "unsupported"
+def test_the_message_names_the_processor_that_is_missing():
+    with pytest.raises(ApiError, match=r"logits processor 'grammar'.*has logit_bias, penalties") as caught:
+        sampling_extra({"json_object": True}, frozenset({"penalties", "logit_bias"}))
+    assert caught.value.code == "unsupported"
 
 
 @pytest.mark.parametrize("stream", [False, True])

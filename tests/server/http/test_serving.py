@@ -83,3 +83,12 @@ def test_urls_can_be_opened():
     for host, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
         with listen(ServerConfig(host=host, port=0)) as listener:
             assert url_of(listener) == f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def test_no_piece_waits_until_the_one_before_is_acknowledged():
+    with (
+        listen(ServerConfig(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

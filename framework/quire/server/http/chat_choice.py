@@ -9,7 +9,7 @@ from quire.engine.outputs import SequenceOutput
 from quire.engine.sequence import FinishReason
 from quire.server.http.front_tokenizer import FrontTokenizer
 from quire.server.http.logprobs import chat_logprobs
-from quire.server.http.tool_format import CallDelta, ToolParser
+from quire.server.tools.tool_format import CallDelta, ToolParser
 
 
 class ChatChoice:

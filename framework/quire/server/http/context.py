@@ -13,8 +13,8 @@ from quire.server.client import EngineClient, EngineStatus, EngineUnavailable
 from quire.server.config import ServerConfig
 from quire.server.http.errors import ApiError
 from quire.server.http.front_tokenizer import FrontTokenizer
-from quire.server.http.tool_format import ToolFormat
 from quire.server.metrics import ServerMetrics
+from quire.server.tools.tool_format import ToolFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

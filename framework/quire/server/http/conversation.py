@@ -40,6 +40,7 @@ async def conversation_request(
         add_generation_prompt=add_generation_prompt,
         variables=template_variables(variables),
     )
+    grammar = fields.grammar() if tools is None else tools.grammar(fields.grammar())
     check_prompt_length(context, token_ids, param)
     check_total_length(context, token_ids, max_tokens, param=param)
     return Request(
@@ -50,7 +51,7 @@ async def conversation_request(
             max_tokens=max_tokens,
             n=fields.n or 1,
             logprobs=logprobs,
-            extra=sampling_extra(fields.grammar(), context.processors),
+            extra=sampling_extra(grammar, context.processors),
         ),
         tenant=fields.tenant,
         priority=fields.priority or 0,

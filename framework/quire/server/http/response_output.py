@@ -9,8 +9,8 @@ from typing import Any
 from quire.engine.outputs import SequenceOutput
 from quire.engine.sequence import FinishReason
 from quire.server.http.errors import ApiError
-from quire.server.http.tool_format import CallDelta, ToolParser
 from quire.server.http.usage import Usage
+from quire.server.tools.tool_format import CallDelta, ToolParser
 
 
 class ResponseOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from pydantic import Field
 
 from quire.server.http.errors import ApiError
 from quire.server.http.model import ApiModel
-from quire.server.http.tool_format import ToolFormat
+from quire.server.tools.first_call import FirstCallParser
+from quire.server.tools.tool_format import FunctionSchema, ToolFormat, ToolParser, json_rule
 
 
 class FunctionTool(ApiModel):
@@ -27,6 +29,12 @@ class FunctionTool(ApiModel):
             function["description"] = self.description
         function["parameters"] = self.parameters or {"type": "object", "properties": {}}
         return {"type": "function", "function": function}
+
+    def for_calls(self) -> FunctionSchema:
+        """What calls of it must be like."""
+        if not self.parameters:  # OpenAI's reading: it takes none
+            return FunctionSchema(name=self.name)
+        return FunctionSchema(name=self.name, parameters={"type": "object", **self.parameters})
 
 
 class Tool(ApiModel):
@@ -55,16 +63,44 @@ class ToolsAsked:
     functions: tuple[FunctionTool, ...]
     required: bool
     """Whether one must be called."""
+    parallel: bool
+    """Whether there may be more calls than one."""
     format: ToolFormat
 
     def for_template(self) -> list[dict[str, Any]]:
         return [function.for_template() for function in self.functions]
+
+    def parser(self) -> ToolParser:
+        """A parser for a new sample."""
+        parser = self.format.parser(frozenset(function.name for function in self.functions))
+        return parser if self.parallel else FirstCallParser(parser)
+
+    def grammar(self, asked: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """What the output must be: calls that are valid, where there must be calls; otherwise what was
+        `asked`, or calls. Raises ApiError where both cannot be had.
+        """
+        if not self.required and asked is None:
+            return None
+        calls = self.format.calls_rule([f.for_calls() for f in self.functions], parallel=self.parallel)
+        if self.required:  # whatever else was asked is about an answer in words, and there is none
+            return {"lark": f"start: calls\n{calls}\n"}
+        schema = {"type": "object"} if asked == {"json_object": True} else (asked or {}).get("json_schema")
+        if not isinstance(schema, dict):
+            raise ApiError(
+                400,
+                f"tools: with an output of a certain form ({', '.join(asked or {})}) a tool could not be "
+                "called; a JSON schema can be combined with tools, and tool_choice='none' with anything",
+                param="tools",
+            )
+        return {"lark": f"start: calls | answer\nanswer: {json_rule(schema)}\n{calls}\n"}
 
 
 def tools_asked(
     functions: list[FunctionTool],
     choice: str | NamedTool | None,
     tool_format: ToolFormat | None,
+    *,
+    parallel: bool | None,
 ) -> ToolsAsked | None:
     """The tools that the model is told of; None if there are none, or none may be called. ApiError."""
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
@@ -82,14 +118,15 @@ def tools_asked(
     if tool_format is None:
         raise ApiError(
             400,
-            "tools: this server knows no way in which its model would write calls; tool_choice='none' "
-            "answers without them",
+            "tools: this server knows no way in which its model would write calls, as server.tool_format "
+            "names one, or auto found none in the chat template; tool_choice='none' answers without them",
             param="tools",
             code="unsupported",
         )
     return ToolsAsked(
         functions=tuple(functions),
         required=choice == "required" or isinstance(choice, NamedTool),
+        parallel=parallel is not False and not isinstance(choice, NamedTool),
         format=tool_format,
     )
 

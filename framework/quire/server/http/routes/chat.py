@@ -69,7 +69,7 @@ class _Job:
         return [
             ChatChoice(
                 index=index,
-                parser=None if self.tools is None else self.tools.format.parser(),
+                parser=None if self.tools is None else self.tools.parser(),
                 with_logprobs=bool(self.fields.logprobs),
                 tokenizer=context.tokenizer,
             )
@@ -104,7 +104,12 @@ async def _read(fields: ChatFields, context: ServerContext) -> _Job:
     for name in ("functions", "function_call"):
         if (fields.model_extra or {}).get(name):
             raise ApiError(400, f"{name}: is no longer read; tools takes its place", param=name)
-    tools = tools_asked(functions_of(fields.tools or []), fields.tool_choice, context.tool_format)
+    tools = tools_asked(
+        functions_of(fields.tools or []),
+        fields.tool_choice,
+        context.tool_format,
+        parallel=fields.parallel_tool_calls,
+    )
     id = f"chatcmpl-{uuid.uuid4().hex}"
     longest = fields.max_completion_tokens
     return _Job(

@@ -94,7 +94,12 @@ async def responses(fields: ResponseFields, http: HttpRequest, context: LoadedCo
     """Answer a conversation."""
     model = context.model(fields.model)
     _check(fields)
-    tools = tools_asked(_functions(fields.tools or []), fields.tool_choice, context.tool_format)
+    tools = tools_asked(
+        _functions(fields.tools or []),
+        fields.tool_choice,
+        context.tool_format,
+        parallel=fields.parallel_tool_calls,
+    )
     id = f"resp_{uuid.uuid4().hex}"
     request = await conversation_request(
         context,
@@ -109,7 +114,7 @@ async def responses(fields: ResponseFields, http: HttpRequest, context: LoadedCo
     usage = Usage(prompt_tokens=len(request.prompt_token_ids))
     output = ResponseOutput(
         response=_response(fields, id=id, model=model),
-        parser=None if tools is None else tools.format.parser(),
+        parser=None if tools is None else tools.parser(),
         usage=usage,
     )
     note(http.scope, id=id, model=model, stream=bool(fields.stream), tenant=fields.tenant)

@@ -1,0 +1,1 @@
+"""Recorded runs read back: compared, tabulated, drawn, and put on one page."""

@@ -1,0 +1,63 @@
+"""Studies of the shelf: the cheapest end to end with few requests; the plain LRU and claims by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["orca", "past_future", "sarathi"])
+def test_a_study_runs_and_writes_what_it_found(study: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRACES"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", f"experiments.shelf.{study}.measure"),
+            *("--requests", "120", "--seeds", "2", "--jobs", "1", "--output", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 1), done.stderr  # with so few requests a claim may fail, but never break
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert all(len(claim["seeds"]) == 2 for claim in results["claims"])
+    assert any(claim["control"] for claim in results["claims"])
+    assert done.returncode == (not all(claim["holds"] for claim in results["claims"]))
+
+
+@pytest.fixture
+def root_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.usefixtures("root_on_path")
+def test_the_plain_lru_finds_what_one_finds_by_hand() -> None:
+    from experiments.shelf.lab.lru import replay
+
+    a, b, c, d = b"a", b"b", b"c", b"d"
+    prompts = [(10, [a, b]), (9, [a, b]), (4, [c]), (8, [a, b]), (5, [d]), (9, [a, b])]
+    # blocks of 4; both of the second; of the fourth only the first, as its last token is computed
+    assert replay(prompts, block_tokens=4, capacity=3) == (8 + 4 + 8) / 45
+    # c and d push out b, the end of the prompt, before a
+    assert replay(prompts, block_tokens=4, capacity=2) == (8 + 4 + 4) / 45
+
+
+@pytest.mark.usefixtures("root_on_path")
+def test_a_claim_holds_within_its_bounds_only() -> None:
+    from experiments.shelf.lab.claims import Claim
+
+    assert Claim(what="", values=[1.0, 1.5], at_least=1.25).holds
+    assert not Claim(what="", values=[1.0, 1.25], at_least=1.25).holds
+    assert not Claim(what="", values=[0.9, 1.3], at_least=0.95, at_most=1.05).holds
+    low, high = Claim(what="", values=[1.0, 2.0, 3.0]).interval()
+    assert 1.0 <= low < 2.0 < high <= 3.0
