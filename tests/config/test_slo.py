@@ -4,7 +4,7 @@ import pytest
 
 from quire.config.slo import SloConfig
 from quire.errors import UserError
-from quire.metrics import Summary
+from quire.metrics.summary import Summary
 
 
 @pytest.mark.parametrize(

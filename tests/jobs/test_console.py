@@ -9,7 +9,7 @@ from rich.console import Console
 from quire.engine.records import RequestRecord
 from quire.jobs import console as module
 from quire.jobs.console import ServingProgress, results_table
-from quire.metrics import Summary
+from quire.metrics.summary import Summary
 
 
 def rendered(summary) -> dict[str, list[str]]:

@@ -6,8 +6,9 @@ import pytest
 
 from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
-from quire.metrics import METRICS, Summary, distribution
+from quire.metrics import METRICS
 from quire.metrics.fairness import TenantService
+from quire.metrics.summary import Summary, distribution
 
 
 def request(**changes) -> RequestRecord:

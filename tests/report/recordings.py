@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quire.engine.records import RequestRecord, StepRecord
-from quire.metrics import Summary
+from quire.metrics.summary import Summary
 
 
 def sample(index: int = 0, *, arrival: float = 0.0, ttft: float = 0.5, gaps=(0.1, 0.1), **changes):

@@ -142,7 +142,7 @@ class SharesUnfinishedBlocks(Paged):
         (FitsAnything, "cannot start|never comes to its end"),
         (PublishesEarly, "shows .*computed=False"),
         (MatchesEverything, "shows"),
-        (MatchesToTheEnd, "leaves nothing to compute"),
+        (MatchesToTheEnd, "leaves nothing to compute|must be computed in whole"),
         (ForgetsWindow, "sees"),
         (SharesUnfinishedBlocks, "fork shares|which .* holds too|sees"),
     ],

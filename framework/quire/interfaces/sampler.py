@@ -84,8 +84,8 @@ class LogitsProcessor(ABC):
     def bind(  # noqa: B027 - optional hook
         self, *, tokenizer: Tokenizer | None, vocab_size: int, eos_token_ids: tuple[int, ...]
     ) -> None:
-        """What to know of the model: its vocabulary, the width of logits. Called when an engine is made, before
-        anything else; `tokenizer` is None for an engine without text.
+        """What to know of the model: its vocabulary, the width of logits. Called as an engine is made,
+        before anything else; `tokenizer` is None for an engine without text.
         """
 
     def check(self, params: SamplingParams, vocab_size: int) -> None:  # noqa: B027 - optional hook

@@ -1,7 +1,6 @@
-"""What a run is measured by: definitions of the metrics, and their summary."""
+"""What a run is measured by: definitions of the metrics; `quire.metrics.summary` sums them up."""
 
 from quire.metrics.definitions import METRICS, SampleMetric, StepMetric, TotalMetric
-from quire.metrics.summary import Summary, distribution
 from quire.metrics.totals import Totals
 
-__all__ = ["METRICS", "SampleMetric", "StepMetric", "Summary", "TotalMetric", "Totals", "distribution"]
+__all__ = ["METRICS", "SampleMetric", "StepMetric", "TotalMetric", "Totals"]

@@ -10,10 +10,12 @@ requests are all served had its fair share, however little that was.
 from __future__ import annotations
 
 from collections import defaultdict
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from quire.engine.records import RequestRecord
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROMPT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
@@ -49,6 +51,8 @@ class TenantService:
         """Of each window: the sum over tenants of how much less they got than who got most, as far as they
         had backlog: min(most - got, backlog) (Sheng et al., the evaluation).
         """
+        import numpy as np
+
         got_TW, backlog_TW = self._windows()
         if len(got_TW) < 2:
             return []
@@ -66,6 +70,8 @@ class TenantService:
 
     def _windows(self) -> tuple[np.ndarray, np.ndarray]:
         """Service in each window, and backlog at its end; a row a tenant."""
+        import numpy as np
+
         places = [place for bins in (*self._asked.values(), *self._got.values()) for place in bins]
         if not places:
             return np.zeros((0, 0)), np.zeros((0, 0))

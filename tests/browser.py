@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,7 +34,15 @@ def chromium(*, width: int = 1100, height: int = 800) -> Iterator[Chrome]:
     try:
         yield driver
     finally:
+        quit_quietly(driver)
+
+
+def quit_quietly(driver: Chrome) -> None:
+    """Selenium leaves the answer of the driver's shutdown open; collected here, it warns nobody later."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
         driver.quit()
+        gc.collect()
 
 
 class ChatPage:
