@@ -4,12 +4,14 @@ from collections import Counter
 
 import pytest
 
+from quire.config.compose import compose
 from quire.engine.sequence import FinishReason
 from quire.errors import UserError
 from quire.interfaces.workload import WorkloadContext
 from quire_plugins.workloads.limits import TooLong
 from quire_plugins.workloads.synthetic import SyntheticWorkload
-from quire_plugins.workloads.synthetic_config import Arrivals, Lengths, SyntheticConfig, Tenant
+from quire_plugins.workloads.synthetic_config import Arrivals, Lengths, SyntheticConfig
+from quire_plugins.workloads.tenants import Tenant
 
 SMALL = {"prompt_mean": 40.0, "output_mean": 10.0, "output_cap": 30}
 
@@ -134,7 +136,7 @@ def test_system_prompts_and_documents_are_shared_by_their_popularity():
 
 
 def test_tenants_have_shares_priorities_and_deadlines():
-    tenants = {"free": Tenant(weight=3.0, priority=5), "paid": Tenant(weight=1.0, deadline=2.5)}
+    tenants = {"free": {"weight": 3.0, "priority": 5}, "paid": {"weight": 1.0, "deadline": 2.5}}
     _, made = make(requests=800, rate=4.0, tenants=tenants)
     shares = Counter(r.tenant for r in made)
     assert shares["free"] / 800 == pytest.approx(0.75, abs=0.06)
@@ -183,12 +185,24 @@ def test_every_process_of_arrivals_is_in_order_and_its_own(arrivals):
             r"workload\.output_knots=\[1, 2, 3\]: must be as many as prompt_knots",
         ),
         (
-            {"tenants": {"a": Tenant(weight=0.0)}},
+            {"tenants": {"a": {"weight": 0.0}}},
             r"workload\.tenants\.a\.weight=0\.0: must be a finite number",
         ),
+        (
+            {"tenants": {"a": {"weigth": 1.0}}},
+            r"workload\.tenants\.a\.weigth: a tenant has no such option \(did you mean 'weight'\?\)",
+        ),
+        ({"tenants": {"a": {"priority": 0.5}}}, r"workload\.tenants\.a\.priority=0\.5: must be an integer"),
         ({"correlation": 1.0}, r"workload\.correlation=1\.0"),
     ],
 )
 def test_impossible_options_are_named(options, message):
     with pytest.raises(UserError, match=message):
         SyntheticConfig(**options)
+
+
+def test_tenants_are_set_on_the_command_line():
+    config = compose(
+        ["workload=synthetic", "+workload.tenants.free.weight=3", "+workload.tenants.paid={deadline: 2.5}"]
+    )
+    assert config.workload.tenant_classes() == {"free": Tenant(weight=3), "paid": Tenant(deadline=2.5)}

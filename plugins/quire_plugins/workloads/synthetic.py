@@ -16,7 +16,7 @@ from quire_plugins.workloads.conversations import Conversation, conversations
 from quire_plugins.workloads.draws import lognormal_lengths, poisson_arrivals, stream, token_ids
 from quire_plugins.workloads.limits import Limits, TooLong
 from quire_plugins.workloads.preambles import preambles
-from quire_plugins.workloads.synthetic_config import Arrivals, Lengths, SyntheticConfig, Tenant
+from quire_plugins.workloads.synthetic_config import Arrivals, Lengths, SyntheticConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class SyntheticWorkload(Workload):
         self._config = config
         self._closed = config.arrivals is Arrivals.closed
         self.reacts = self._closed or config.turns > 1
-        self._tenants = dict(config.tenants) or {"default": Tenant()}
+        self._tenants = config.tenant_classes()
         self._talks: dict[str, _Talk] = {}
         self._abandoned = 0
 

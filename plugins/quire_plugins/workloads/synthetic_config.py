@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Any
 
 from quire.errors import UserError
 from quire_plugins.workloads.limits import TooLong
+from quire_plugins.workloads.tenants import Tenant, read_tenant
 
 
 class Arrivals(enum.Enum):
@@ -29,18 +31,6 @@ class Lengths(enum.Enum):
     sharegpt = "sharegpt"
     mooncake = "mooncake"
     knots = "knots"
-
-
-@dataclass
-class Tenant:
-    """One class of users. Its fields become those of its requests."""
-
-    weight: float = 1.0
-    """Its share of the conversations is this of the sum of all weights."""
-    priority: int = 0
-    """The smaller the more urgent."""
-    deadline: float | None = None
-    """Seconds after arrival; null: none."""
 
 
 @dataclass
@@ -104,8 +94,10 @@ class SyntheticConfig:
     the answer before it has come and the user has thought."""
     think: float = 0.0
     """Mean seconds that a user thinks before the next turn (exponential)."""
-    tenants: dict[str, Tenant] = field(default_factory=dict)
-    """Classes of users by name; none: all are of the tenant "default"."""
+    tenants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Classes of users by name, each with `weight` (1; its share of the conversations is this of the sum of all),
+    `priority` (0; the smaller the more urgent) and `deadline` (null; seconds after arrival). None: all are of
+    the tenant "default"."""
     too_long: TooLong = TooLong.drop
     """What becomes of requests longer than the engine admits."""
 
@@ -146,12 +138,8 @@ class SyntheticConfig:
                 rising = len(knots) >= 2 and knots == sorted(knots) and knots[0] >= 1
                 check(name, rising, "at least 2 lengths >= 1, rising")
             check("output_knots", len(self.output_knots) == len(self.prompt_knots), "as many as prompt_knots")
-        for name, tenant in self.tenants.items():
-            for key, holds, allowed in (
-                ("weight", 0 < tenant.weight < float("inf"), "a finite number > 0"),
-                ("deadline", tenant.deadline is None or tenant.deadline > 0, "more than 0 seconds, or null"),
-            ):
-                if not holds:
-                    raise UserError(
-                        f"workload.tenants.{name}.{key}={getattr(tenant, key)}: must be {allowed}"
-                    )
+        self.tenant_classes()
+
+    def tenant_classes(self) -> dict[str, Tenant]:
+        """The tenants by name, at least one."""
+        return {name: read_tenant(name, each) for name, each in (self.tenants or {"default": {}}).items()}
