@@ -95,7 +95,7 @@ class SyntheticConfig:
     think: float = 0.0
     """Mean seconds that a user thinks before the next turn (exponential)."""
     tenants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Classes of users by name, each with `weight` (1; its share of the conversations is this of the sum of all),
+    """Classes of users by name, each with `weight` (1; its share of conversations is this of the sum of all),
     `priority` (0; the smaller the more urgent) and `deadline` (null; seconds after arrival). None: all are of
     the tenant "default"."""
     too_long: TooLong = TooLong.drop
