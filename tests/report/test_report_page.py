@@ -4,12 +4,12 @@ import json
 import time
 
 import pytest
-from browser import CHROMIUM, DRIVER, chromium
 from recordings import sample, served, step, write_run
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 
+from browser import CHROMIUM, DRIVER, chromium
 from quire.report.page import embed, write_page
 from quire.report.study import load_study
 

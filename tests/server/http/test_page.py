@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from browser import CHROMIUM, DRIVER, ChatPage, chromium
 from live_server import LiveServer
 from selenium.webdriver.common.keys import Keys
+
+from browser import CHROMIUM, DRIVER, ChatPage, chromium
 
 pytestmark = [
     pytest.mark.browser,
