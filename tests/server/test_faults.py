@@ -31,6 +31,9 @@ class Faulty:
         self.port = int(url.rsplit(":", 1)[1])
         self.http = httpx.Client(base_url=url, headers=HEADERS, timeout=60)
 
+    def close(self) -> None:
+        self.http.close()
+
     @property
     def engine_pid(self) -> int:
         """Of its children the one that is the engine; multiprocessing has another, a small one."""
@@ -106,8 +109,11 @@ def server(tmp_path_factory):
         "access_log": "/dev/full",
     }
     overrides = [f"server.{name}={value}" for name, value in options.items()]
-    with served(directory, "engine.max_sequences=2", *overrides) as (process, url):
-        yield Faulty(process, url, directory)
+    with (
+        served(directory, "engine.max_sequences=2", *overrides) as (process, url),
+        closing(Faulty(process, url, directory)) as faulty,
+    ):
+        yield faulty
 
 
 def test_a_full_disk_for_the_log_stops_nobody(server):
