@@ -45,6 +45,9 @@ def store(registry: Registry) -> None:
     default) and `hydra/help: quire`.
     """
     configs = ConfigStore.instance()
+    # Hydra copies its repository for each group that it lists, the whole store with it: a second for --help.
+    # The store is the one of its class, and what is loaded from it is copied anyway.
+    configs.__dict__.setdefault("__deepcopy__", lambda memo: configs)
     kinds = [kind for kind in registry.kinds.values() if kind.default is not None]
     _forget(configs, [kind.name for kind in kinds])
     for kind in kinds:
