@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def store(registry: Registry) -> None:
     configs = ConfigStore.instance()
     # Hydra copies its repository for each group that it lists, the whole store with it: a second for --help.
     # The store is the one of its class, and what is loaded from it is copied anyway.
-    configs.__dict__.setdefault("__deepcopy__", lambda memo: configs)
+    setattr(configs, "__deepcopy__", functools.partial(_itself, configs))  # noqa: B010 - no such attribute else
     kinds = [kind for kind in registry.kinds.values() if kind.default is not None]
     _forget(configs, [kind.name for kind in kinds])
     for kind in kinds:
@@ -63,6 +64,11 @@ def store(registry: Registry) -> None:
         node={"app_name": "quire", "header": "", "footer": "", "template": help_template(registry)},
         provider="quire",
     )
+
+
+def _itself(configs: ConfigStore, memo: dict[int, Any]) -> ConfigStore:
+    del memo
+    return configs
 
 
 def _forget(configs: ConfigStore, kinds: Iterable[str]) -> None:
