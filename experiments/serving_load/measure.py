@@ -36,7 +36,7 @@ from drops import drop
 from quire_server import Server, quire_server, wait_until
 from streams import Answer, Job, metrics, play, request_bytes, stream
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 _PROMPTS = 256
@@ -179,9 +179,8 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()
-    words = [word for word in sys.argv[1:] if word not in ("--out", str(arguments.out))]
     report = {
-        "command": "python " + " ".join(["experiments/serving_load/measure.py", *words]),
+        "command": command_line("experiments/serving_load/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

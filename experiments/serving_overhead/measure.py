@@ -29,7 +29,7 @@ from load import make_requests
 from quire_server import Server, quire_server
 from streams import Job, play
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 _MOST_LOST, _MOST_ADDED_MS = 0.10, 15.0
@@ -132,9 +132,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()
     runs = measure(arguments)
-    words = [word for word in sys.argv[1:] if word not in ("--out", str(arguments.out))]
     report = {
-        "command": "python " + " ".join(["experiments/serving_overhead/measure.py", *words]),
+        "command": command_line("experiments/serving_overhead/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

@@ -15,7 +15,6 @@ import asyncio
 import json
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -25,7 +24,7 @@ from quire.config.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
 from quire.jobs.feed import serve
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.registry import load_registry
 from quire.run import Run
 from quire.server.client import EngineClient
@@ -118,7 +117,7 @@ def main() -> None:
         for arm in ("streams", "whole")
     }
     report = {
-        "command": "python " + " ".join(["experiments/serving_overhead/pipe.py", *sys.argv[1:]]),
+        "command": command_line("experiments/serving_overhead/pipe.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

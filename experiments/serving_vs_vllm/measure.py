@@ -38,7 +38,7 @@ from tokenizer_files import write_tokenizer
 from vllm_server import vllm_server
 from workload import SHAPES, make_checkpoint
 
-from quire.jobs.provenance import commit_of, describe_machine
+from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 _LOWER_IS_BETTER = ("first_p50_ms", "first_p99_ms", "between_p50_ms", "between_p99_ms")
@@ -174,10 +174,8 @@ def main() -> None:
         runs = measure(arguments, Path(directory))
     summary = summarise(runs, arguments.rates)
     plot(summary["medians"], arguments.out.with_suffix(".png"))
-    places = ("--peers", str(arguments.peers), "--out", str(arguments.out))
-    words = [word for word in sys.argv[1:] if word not in places]
     report = {
-        "command": "python " + " ".join(["experiments/serving_vs_vllm/measure.py", *words]),
+        "command": command_line("experiments/serving_vs_vllm/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "versions": {"quire": version("quire"), "vllm": PEERS["vllm"](arguments.peers).version()},

@@ -198,10 +198,10 @@ def draw(results: dict[str, Any]) -> None:
 
 
 def report() -> None:
-    from quire.jobs.provenance import commit_of, describe_machine
+    from quire.jobs.provenance import command_line, commit_of, describe_machine
 
     results: dict[str, Any] = {
-        "command": "python " + " ".join(["experiments/simulator_fidelity/measure.py", *sys.argv[1:]]),
+        "command": command_line("experiments/simulator_fidelity/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from quire.errors import UserError
-from quire.jobs.jsonl import drop_partial_line
 from quire_plugins.tasks.input_lines import parse_line
+from quire_plugins.tasks.kept_lines import foreign_line, kept_lines
 
 URLS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _BEGINNING = b'{"id": "batch_req_'
@@ -74,20 +74,9 @@ def answered(path: Path) -> dict[str, str]:
     A last line that a kill cut short is dropped. Raises UserError if the file holds anything else.
     """
     found: dict[str, str] = {}
-    try:
-        with open(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
-                if raw.endswith(b"\n"):
-                    answer = _parse_answer(raw, path, number)
-                    found[answer["custom_id"]] = answer["id"]
-                elif raw.startswith(_BEGINNING) or _BEGINNING.startswith(raw):
-                    drop_partial_line(path)
-                else:
-                    raise _foreign(path, number)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"task.output={str(path)!r}: cannot be read: {error.strerror}") from None
+    for number, raw in kept_lines(path, beginning=_BEGINNING, what="answer"):
+        answer = _parse_answer(raw, path, number)
+        found[answer["custom_id"]] = answer["id"]
     return found
 
 
@@ -95,14 +84,7 @@ def _parse_answer(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         answer = parse_line(raw)
     except UserError:
-        raise _foreign(path, number) from None
+        raise foreign_line(path, number, "answer") from None
     if not all(isinstance(answer.get(name), str) for name in ("id", "custom_id")):
-        raise _foreign(path, number)
+        raise foreign_line(path, number, "answer")
     return answer
-
-
-def _foreign(path: Path, number: int) -> UserError:
-    return UserError(
-        f"task.output={str(path)!r}: line {number} is no answer of this task; choose another file, or "
-        "task.overwrite=true to lose what is in it"
-    )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import UserError
-from quire.jobs.jsonl import JsonLinesWriter, drop_partial_line
+from quire.jobs.jsonl import JsonLinesWriter
 from quire_plugins.tasks.input_lines import LABEL_KEYS, PROMPT_KEYS, fingerprint, parse_line
+from quire_plugins.tasks.kept_lines import foreign_line, kept_lines
 
 if TYPE_CHECKING:
     from quire.engine.plan import TokenLogprobs
@@ -25,20 +26,9 @@ def finished_lines(path: Path) -> dict[int, bytes]:
     A last line that a kill cut short is dropped. Raises UserError if the file holds anything else.
     """
     finished: dict[int, bytes] = {}
-    try:
-        with open(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
-                if raw.endswith(b"\n"):
-                    result = _parse_result(raw, path, number)
-                    finished[result["index"]] = fingerprint(result)
-                elif raw.startswith(_BEGINNING) or _BEGINNING.startswith(raw):
-                    drop_partial_line(path)
-                else:
-                    raise _foreign(path, number)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"task.output={str(path)!r}: cannot be read: {error.strerror}") from None
+    for number, raw in kept_lines(path, beginning=_BEGINNING, what="result"):
+        result = _parse_result(raw, path, number)
+        finished[result["index"]] = fingerprint(result)
     return finished
 
 
@@ -127,9 +117,9 @@ def _parse_result(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         result = parse_line(raw)
     except UserError:
-        raise _foreign(path, number) from None
+        raise foreign_line(path, number, "result") from None
     if not isinstance(result.get("index"), int) or "outputs" not in result:
-        raise _foreign(path, number)
+        raise foreign_line(path, number, "result")
     return result
 
 
@@ -161,10 +151,3 @@ def _logprobs(tokens: Iterable[TokenLogprobs], tokenizer: Tokenizer) -> list[dic
         }
         for token in tokens
     ]
-
-
-def _foreign(path: Path, number: int) -> UserError:
-    return UserError(
-        f"task.output={str(path)!r}: line {number} is no result of this task; choose another file, or "
-        "task.overwrite=true to lose what is in it"
-    )
