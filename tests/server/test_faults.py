@@ -45,10 +45,10 @@ class Faulty:
         answer = self.http.post("/v1/completions", json=body)
         return answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == 3
 
-    def busy(self) -> int:
-        """Requests with the engine."""
+    def busy(self, state: str = "") -> int:
+        """Requests with the engine; with a `state` of "running" or "waiting" those alone."""
         text = self.http.get("/metrics").text
-        lines = [line for line in text.splitlines() if line.startswith("quire:num_requests_")]
+        lines = [line for line in text.splitlines() if line.startswith(f"quire:num_requests_{state}")]
         return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
 
     def open(self, data: bytes, *, receive_buffer: int | None = None) -> socket.socket:
@@ -103,7 +103,7 @@ def server(tmp_path_factory):
         "api_keys_file": keys,
         "body_seconds": 1.0,
         "send_seconds": SEND_SECONDS,
-        "limits.max_waiting": 3,
+        "limits.max_waiting": 8,
         "limits.restart_seconds": 0.1,
         "limits.check_memory": "true",
         "access_log": "/dev/full",
@@ -138,8 +138,8 @@ def test_a_full_queue_says_when_to_come_again(server):
     connections = [server.open(post(LONG)) for _ in range(2)]
     for connection in connections:
         assert connection.recv(64).startswith(b"HTTP/1.1 200")
-    connections += [server.open(post(LONG)) for _ in range(3)]
-    assert eventually(lambda: server.busy() == 5)
+    connections += [server.open(post(LONG)) for _ in range(8)]
+    assert eventually(lambda: server.busy() == 10)
     answer = server.http.post("/v1/completions", json=LONG)
     assert answer.status_code in (429, 503)
     assert int(answer.headers["retry-after"]) >= 1
@@ -202,9 +202,9 @@ def test_who_trickles_headers_is_hung_up_on(server):
 
 
 def test_who_never_reads_is_dropped(server):
-    wide = LONG | {"n": 4, "logprobs": 20, "max_tokens": 1000}  # megabytes, more than sockets hold
+    wide = LONG | {"n": 8, "logprobs": 20, "max_tokens": 1000}  # 7 MB, more than sockets hold
     with closing(server.open(post(wide), receive_buffer=4096)) as connection:
-        assert eventually(lambda: server.busy() > 0)
+        assert eventually(lambda: server.busy("running") == 2)  # until then all eight wait, a full queue
         assert server.answers()  # nobody else waits for it
         assert eventually(lambda: server.busy() == 0, 60)
         time.sleep(2.5 * SEND_SECONDS)  # what the engine had made by then is kept for so long
