@@ -21,6 +21,13 @@ class TestRadixWithCostAwareEviction(AllocatorSuite):
         return RadixAllocator(config=RadixConfig(), layout=layout, eviction=eviction)
 
 
+class TestRadixWithHostMemory(AllocatorSuite):
+    has_host_memory = True
+
+    def make(self, layout: KVLayout) -> KVAllocator:
+        return radix(layout)
+
+
 def radix(layout: KVLayout) -> RadixAllocator:
     return RadixAllocator(config=RadixConfig(), layout=layout, eviction=Lru(config=LruConfig()))
 
@@ -75,6 +82,53 @@ def test_the_last_page_in_memory_is_taken_over_rather_than_copied():
     assert allocator.take_copies() == ()
     assert list(allocator.table(seq, 0)) == [0, 1]
     allocator.check_integrity()
+
+
+def test_an_evicted_page_comes_back_from_host_memory_in_every_group():
+    allocator = radix(make_layout(3, 3, host_blocks=(4, 4)))
+    serve(allocator, [1, 2, 3, 4, 5, 6, 7, 8, 9], 0)
+    serve(allocator, [21, 22, 23, 24, 25, 26, 27, 28, 29], 1)  # takes every page
+    down = allocator.take_copies()
+    assert {(copy.group, copy.source.tier, copy.target.tier) for copy in down} == {
+        (group, Tier.DEVICE, Tier.HOST) for group in (0, 1)
+    }
+    assert len(down) == 4, "two whole pages of two groups; the part of the third page is not kept"
+    kept = {(copy.group, copy.source.block): copy.target.block for copy in down}
+    seq = make_sequence([1, 2, 3, 4, 5, 6, 7, 8, 11], order=2).view
+    hit = allocator.match(seq)
+    assert hit.num_tokens == 8
+    assert hit.blocks == tuple(
+        tuple(Place(Tier.HOST, kept[group, page]) for page in (0, 1)) for group in (0, 1)
+    )
+    assert allocator.grow(seq, 9, hit)
+    back = [copy for copy in allocator.take_copies() if copy.source.tier is Tier.HOST]
+    table = allocator.table(seq, 0)
+    assert [(copy.group, copy.target) for copy in back] == [
+        (group, Place(Tier.DEVICE, table[depth])) for group in (0, 1) for depth in (0, 1)
+    ]
+    allocator.check_integrity()
+
+
+def test_a_swapped_sequence_copies_back_only_what_the_device_has_lost():
+    allocator = radix(make_layout(4, host_blocks=(8,)))
+    seq = make_sequence(range(11), order=0).view
+    assert allocator.grow(seq, 10)
+    seq._sequence.num_computed = 10
+    allocator.commit(seq, 10)
+    assert allocator.swap_out(seq)
+    assert len(allocator.take_copies()) == 3
+    assert allocator.stats().host_used == 3
+    serve(allocator, [77, 78, 79, 80, 81, 82], 1)  # one page was free; the other is that of tokens 8 and 9
+    seq._sequence.num_computed = 0
+    hit = allocator.match(seq)
+    assert hit.num_tokens == 10
+    assert [isinstance(place, Place) for place in hit.blocks[0]] == [False, False, True]
+    allocator.check_integrity()
+
+
+def test_host_memory_is_that_of_the_option():
+    assert RadixAllocator.host_bytes(RadixConfig()) == 0
+    assert RadixAllocator.host_bytes(RadixConfig(host_bytes="2KiB")) == 2048
 
 
 def test_a_fork_shares_whole_pages_and_copies_the_rest():

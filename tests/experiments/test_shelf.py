@@ -28,8 +28,9 @@ def test_a_study_runs_and_writes_what_it_found(study: str, tmp_path: Path) -> No
         text=True,
     )
     assert done.returncode in (0, 1), done.stderr  # with so few requests a claim may fail, but never break
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / study / "results.json").read_text())
+    assert (tmp_path / study / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert results["command"] == f"python -m experiments.shelf.{study}.measure --requests 120 --seeds 2"
     assert all(len(claim["seeds"]) == 2 for claim in results["claims"])
     assert any(claim["control"] for claim in results["claims"])
     assert done.returncode == (not all(claim["holds"] for claim in results["claims"]))
@@ -61,3 +62,24 @@ def test_a_claim_holds_within_its_bounds_only() -> None:
     assert not Claim(what="", values=[0.9, 1.3], at_least=0.95, at_most=1.05).holds
     low, high = Claim(what="", values=[1.0, 2.0, 3.0]).interval()
     assert 1.0 <= low < 2.0 < high <= 3.0
+
+
+@pytest.mark.usefixtures("root_on_path")
+def test_the_table_says_what_the_results_say() -> None:
+    from experiments.shelf.table import BEGIN, END, README, STUDIES, table
+
+    folders = {path.parent.name for path in (ROOT / "experiments" / "shelf").glob("*/measure.py")}
+    assert set(STUDIES) == folders
+    shown = README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    assert shown == table(), "python -m experiments.shelf.table writes it anew"
+
+
+@pytest.mark.usefixtures("root_on_path")
+def test_a_claim_is_shown_with_what_was_due() -> None:
+    from experiments.shelf.lab.claims import Claim
+    from experiments.shelf.table import _line
+
+    failing = Claim(what="gain", values=[1.0, 1.0], at_least=1.25)
+    assert _line(failing.to_dict()) == "gain: 1, **fails**: due at least 1.25"
+    tokens = Claim(what="tokens", values=[1000.4, 3000.4], at_most=4000, control=True)
+    assert _line(tokens.to_dict()) == "control: tokens: 2,000 [1,000, 3,000], due at most 4,000"

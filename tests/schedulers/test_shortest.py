@@ -1,8 +1,11 @@
 """sjf, srpt and ltr: shorter outputs first, and nobody starves."""
 
 import csv
+import json
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from serving import oracle, random_requests, request, served
 
@@ -12,8 +15,7 @@ from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
 from quire_plugins.schedulers.ltr import Ltr, LtrConfig
 from quire_plugins.schedulers.sjf import Sjf, SjfConfig
 from quire_plugins.schedulers.srpt import Srpt, SrptConfig
-
-TRACES = Path(__file__).parents[3] / "shared" / "traces"
+from quire_plugins.workloads import trace_lengths
 
 
 def fcfs():
@@ -71,28 +73,42 @@ def test_srpt_with_the_oracle_completes_no_later_than_fcfs_on_average(rate, bloc
     assert sum(ratios) / len(ratios) <= 1.0
 
 
-@pytest.mark.parametrize(
-    ("trace", "columns"),
-    [
-        ("azure_2023_conv.csv", ("ContextTokens", "GeneratedTokens")),
-        ("azure_2023_code.csv", ("ContextTokens", "GeneratedTokens")),
-        ("sharegpt_8k_lengths.csv", ("num_prefill_tokens", "num_decode_tokens")),
-    ],
-)
-def test_srpt_with_the_oracle_completes_no_later_than_fcfs_on_traces(trace, columns):
-    path = TRACES / trace
+TRACES = {
+    "azure_conv": ("azure_2023_conv.csv", "ContextTokens", "GeneratedTokens", 10),
+    "azure_code": ("azure_2023_code.csv", "ContextTokens", "GeneratedTokens", 10),
+    "sharegpt": ("sharegpt_8k_lengths.csv", "num_prefill_tokens", "num_decode_tokens", 10),
+    "mooncake": ("mooncake_conversation.jsonl", "input_length", "output_length", 100),
+}
+"""File, columns of both lengths, and by what the lengths are divided here: their distribution matters."""
+
+
+def drawn_lengths(trace: str):
+    """The lengths of 200 requests, of the distributions that were measured in a trace."""
+    return islice(trace_lengths.TRACES[trace].draw(np.random.default_rng(0)), 200)
+
+
+def logged_lengths(trace: str):
+    """Those of its first 200 requests."""
+    file, prompt, output, _ = TRACES[trace]
+    path = Path(__file__).parents[3] / "shared" / "traces" / file
     if not path.exists():
         pytest.skip("the trace is not here")
     with path.open() as lines:
-        rows = [row for row, _ in zip(csv.DictReader(lines), range(200), strict=False)]
-    # A tenth of the lengths, 200 requests at once: what matters is their distribution.
-    lengths = [tuple(max(1, int(row[column]) // 10) for column in columns) for row in rows]
+        rows = map(json.loads, lines) if file.endswith("jsonl") else csv.DictReader(lines)
+        return [(int(row[prompt]), int(row[output])) for row in islice(rows, 200)]
+
+
+@pytest.mark.parametrize("lengths", [drawn_lengths, logged_lengths])
+@pytest.mark.parametrize("trace", TRACES)
+def test_srpt_with_the_oracle_completes_no_later_than_fcfs_on_traces(trace, lengths):
+    part = TRACES[trace][-1]
     requests = [
-        request(f"r{i}", at=i * 0.002, prompt=prompt, output=output)
-        for i, (prompt, output) in enumerate(lengths)
+        request(f"r{i}", at=i * 0.002, prompt=max(1, prompt // part), output=max(1, output // part))
+        for i, (prompt, output) in enumerate(lengths(trace))
     ]
     first = served(fcfs(), requests, blocks=2000, sequences=16)
     shortest = served(srpt(), requests, blocks=2000, sequences=16)
+    assert len(first.records) == len(shortest.records) == 200
     assert shortest.mean_completion() <= first.mean_completion()
 
 

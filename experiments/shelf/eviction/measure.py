@@ -5,14 +5,28 @@ Here memory holds a small part of Mooncake's prefixes, and there is more work th
 there to be looked at.
 """
 
+import sys
+
 from experiments.shelf.lab import STATED, Outcome, Panel, Study, difference, kv_tokens, machine
 
+PAPER = "KVCache in the Wild (ATC 2025): hits 8 to 24% above LRU"
+DIFFERENCES = (
+    "Stretches of 500 requests share less than the whole trace; memory holds 1M tokens, outputs are cut at "
+    "32. queue_aware, which sees who waits, gains. cost_aware does not, over or under lru by the seed: "
+    "most blocks were used once, so that their depth decides, and dear ones are no likelier to be needed"
+)
 TIGHT, AMPLE = kv_tokens(1_000_000), kv_tokens(2**26)
 COMMON = (
     *("scheduler=fcfs", "engine.max_sequences=64", "engine.max_step_tokens=8192", "workload.output_cap=32"),
     machine(STATED),
 )
-POLICIES = ("lru", "cost_aware", "queue_aware")
+POLICIES = {
+    "lru": ("eviction=lru",),
+    "cost_aware": ("eviction=cost_aware", "eviction.depth_cost=0.0047"),
+    "queue_aware": ("eviction=queue_aware",),
+}
+"""What each block before it adds to the cost of one is the stated accelerator's: 128 x `prefill_pairs` /
+`prefill_tokens`."""
 
 
 def measure(outcome: Outcome) -> dict[str, float]:
@@ -23,14 +37,14 @@ def measure(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    study = Study(__file__, "Eviction by cost and by the queue against LRU", requests=1500)
-    arms = {each: (*COMMON, TIGHT, f"eviction={each}") for each in POLICIES}
+def main() -> int:
+    study = Study(__file__, "Eviction by cost and by the queue against LRU", requests=500)
+    arms = {each: (*COMMON, TIGHT, *options) for each, options in POLICIES.items()}
     load = study.at_load(1.1, arms["lru"], study.load("mooncake"))
     taken = study.run("110% load", arms, load, measure)
-    ample = {each: (*COMMON, AMPLE, f"eviction={each}") for each in POLICIES}
+    ample = {each: (*COMMON, AMPLE, *options) for each, options in POLICIES.items()}
     all_kept = study.run("ample memory", ample, load, measure)
-    for policy in POLICIES[1:]:
+    for policy in ("cost_aware", "queue_aware"):
         more = difference(taken[policy]["hit_rate"], taken["lru"]["hit_rate"])
         study.claim(f"hit rate, {policy} - lru", more, at_least=0.002)
         same = difference(all_kept[policy]["hit_rate"], all_kept["lru"]["hit_rate"])
@@ -41,8 +55,8 @@ def main() -> None:
     study.show(Panel(label="mean TTFT (s)", values={each: taken[each]["mean_ttft_s"] for each in POLICIES}))
     kept = {each: all_kept[each]["hit_rate"] for each in POLICIES}
     study.show(Panel(label="prompt tokens found, ample memory", values=kept))
-    study.exit()
+    return study.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

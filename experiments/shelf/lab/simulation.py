@@ -41,11 +41,25 @@ REAL = ("model=demo", "device=cpu", "dtype=float32", "executor=local")
 """The bundled model, really computed, where it matters what is generated."""
 _TOKEN_BYTES = 23_040
 """KV of a token: 30 layers, 3 heads of 64 numbers, keys and values in 16 bits."""
+_STATED_TOKEN_BYTES = 2**19
+"""On the stated accelerator: 32 layers, 32 heads of 128 numbers, keys and values in 16 bits."""
 
 
 def kv_tokens(tokens: int) -> str:
     """KV memory for so many tokens, as an override."""
     return f"engine.kv_bytes={tokens * _TOKEN_BYTES}"
+
+
+def host_tokens(tokens: int) -> str:
+    """Host memory for the KV of so many tokens, as an override."""
+    return f"allocator.host_bytes={tokens * _TOKEN_BYTES}"
+
+
+def copying(bytes_per_s: float) -> str:
+    """KV is copied at that rate, on the stated accelerator, where a token's is larger than that of the model
+    whose shape is loaded here; as an override.
+    """
+    return f"executor.copy_bytes_per_s={bytes_per_s * _TOKEN_BYTES / _STATED_TOKEN_BYTES}"
 
 
 def machine(path: str) -> str:

@@ -6,9 +6,9 @@ import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,19 +34,27 @@ class Study:
     drawn from their distributions.
     """
 
-    def __init__(self, file: str, question: str, *, requests: int, seeds: int = 3) -> None:
+    def __init__(self, file: str, question: str, *, requests: int, seeds: int = 5) -> None:
         parser = argparse.ArgumentParser(description=question)
         parser.add_argument("--traces", type=Path, help="directory of the public traces (or $TRACES)")
         parser.add_argument("--requests", type=int, default=requests, help="of each seed and arm")
         parser.add_argument("--seeds", type=int, default=seeds)
-        parser.add_argument("--output", type=Path, default=Path(file).parent, help="directory of the results")
+        parser.add_argument("--output", type=Path, help="results go to the study's directory in this one")
         parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
         self._options = parser.parse_args()
         traces = self._options.traces or os.environ.get("TRACES")
         self._traces = Path(traces).absolute() if traces else None
-        self._pool = ProcessPoolExecutor(self._options.jobs, mp_context=get_context("spawn"))
+        self._pool = None
+        if self._options.jobs > 1:
+            self._pool = ProcessPoolExecutor(self._options.jobs, mp_context=get_context("spawn"))
         self._question = question
-        self._module = f"experiments.shelf.{Path(file).parent.name}.{Path(file).stem}"
+        name = Path(file).parent.name
+        self._output: Path = (self._options.output or Path(file).parents[1]) / name
+        self._command = f"python -m experiments.shelf.{name}.measure"
+        for option, usual in (("requests", requests), ("seeds", seeds)):
+            if getattr(self._options, option) != usual:
+                self._command += f" --{option} {getattr(self._options, option)}"
+        self._commit = _commit()
         self._claims: list[Claim] = []
         self._panels: list[Panel] = []
         self._arms: dict[str, Any] = {}
@@ -71,11 +79,11 @@ class Study:
     ) -> Numbers:
         """Every arm on every seed's requests. `group` names them in the results."""
         cells = list(product(arms, self.seeds))
-        jobs = [
-            self._pool.submit(_cell, [*arms[arm], *load.at(seed)], seed, measure, dress, base)
-            for arm, seed in cells
-        ]
-        taken = [job.result() for job in jobs]
+        runs = [([*arms[arm], *load.at(seed)], seed, measure, dress, base) for arm, seed in cells]
+        if self._pool is None:
+            taken = [_cell(*run) for run in runs]
+        else:
+            taken = [job.result() for job in [self._pool.submit(_cell, *run) for run in runs]]
         numbers: dict[str, dict[str, list[float]]] = {arm: {} for arm in arms}
         for (arm, _), found in zip(cells, taken, strict=True):
             for key, value in found.items():
@@ -123,13 +131,13 @@ class Study:
 
     def finish(self) -> int:
         """Write results.json and results.png; 0 if every claim holds."""
-        self._pool.shutdown()
-        output: Path = self._options.output
-        output.mkdir(parents=True, exist_ok=True)
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._output.mkdir(parents=True, exist_ok=True)
         results = {
             "question": self._question,
-            "command": f"python -m {self._module}",
-            "commit": commit_of(Path(__file__)),
+            "command": self._command,
+            "commit": self._commit,
             "python": platform.python_version(),
             "machine": describe_machine(),
             "seeds": list(self.seeds),
@@ -138,13 +146,16 @@ class Study:
             "arms": self._arms,
             "measured": self._measured,
         }
-        (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        draw(self._panels, output / "results.png")
+        text = json.dumps(results, indent=2) + "\n"
+        (self._output / "results.json").write_text(text, encoding="utf-8")
+        draw(self._panels, self._output / "results.png")
         return 0 if all(claim.holds for claim in self._claims) else 1
 
-    def exit(self) -> None:
-        """Finish, and leave with the exit code."""
-        sys.exit(self.finish())
+
+@cache
+def _commit() -> str | None:
+    """As of the first study of this process: the results that it writes change the tree."""
+    return commit_of(Path(__file__))
 
 
 def _cell(

@@ -12,14 +12,21 @@ section 4.5). A block that goes back to the device stays here as well: to evict 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
+from quire.engine.config import parse_bytes
 from quire.interfaces import CachedBlock, KVCopy, Place, Tier
 from quire_plugins.allocators.block_pool import BlockPool
 from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.eviction.lru import Lru, LruConfig
+
+
+def parse_host_bytes(text: str | None) -> int:
+    """The option `allocator.host_bytes`: bytes of host memory, null for none."""
+    return 0 if text is None else parse_bytes(text, field="allocator.host_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +134,15 @@ class HostTier:
                     if block is not None:
                         self._pools[group].release(block)
 
-    def pin(self, group: int, block: int) -> None:
-        """`block` will be copied from: it must stay until `unpin`."""
-        self._pools[group].share(block)
-
-    def unpin(self, group: int, block: int) -> None:
-        self._pools[group].release(block)
+    @contextmanager
+    def pinned(self, blocks: Iterable[tuple[int, int]]) -> Iterator[None]:
+        """Groups and blocks that will be copied from: they stay, whatever is kept meanwhile."""
+        blocks = tuple(blocks)
+        for group, block in blocks:
+            self._pools[group].share(block)
+        yield
+        for group, block in blocks:
+            self._pools[group].release(block)
 
     def reset_cache(self) -> None:
         """Forget every prefix that no swapped sequence needs."""

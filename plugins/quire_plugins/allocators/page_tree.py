@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 
-from quire.interfaces import EvictionPolicy
+from quire.interfaces import CachedBlock, EvictionPolicy
 from quire_plugins.allocators.radix_tree import Node, RadixTree
 
 
@@ -13,12 +14,21 @@ class PageTree(RadixTree):
 
     A node is held by sequences (`references`) or cached. The eviction policy knows the cached leaves: a page
     is of no use without those above it, so it goes after all that is below it. Whatever is below a cached
-    node is cached too, so that all of it can be evicted in the end.
+    node is cached too, so that all of it can be evicted in the end. `keep` is shown the whole pages that are
+    about to be evicted.
     """
 
-    def __init__(self, *, num_pages: int, page_size: int, eviction: EvictionPolicy) -> None:
+    def __init__(
+        self,
+        *,
+        num_pages: int,
+        page_size: int,
+        eviction: EvictionPolicy,
+        keep: Callable[[CachedBlock], None] | None = None,
+    ) -> None:
         super().__init__(page_size=page_size)
         self._eviction = eviction
+        self._keep = keep
         self._free = list(reversed(range(num_pages)))  # a stack: the page freed last is warm in caches
         self._nodes: dict[int, Node] = {}
         self._releases = count(1)
@@ -40,9 +50,15 @@ class PageTree(RadixTree):
         if not self._free:
             victim = self._nodes[self._eviction.victim(0).block]
             assert victim.references == 0, f"{type(self._eviction).__name__} chose {victim.entry}: it is held"
-            self._free.append(self.forget(victim))
-            self.evictions += 1
+            self._free.append(self.evict(victim))
         return self._free.pop()
+
+    def evict(self, leaf: Node) -> int:
+        """Give up a cached leaf for its page, which belongs to the caller."""
+        if self._keep is not None and len(leaf.tokens) == self.page_size:
+            self._keep(leaf.entry)
+        self.evictions += 1
+        return self._forget(leaf)
 
     def give(self, page: int) -> None:
         """Take back a page that is in no node."""
@@ -75,7 +91,13 @@ class PageTree(RadixTree):
             self._cache(node)
         return node
 
-    def forget(self, leaf: Node) -> int:
+    def reset_cache(self) -> None:
+        """Free every cached page, from the leaves on."""
+        cached = [node for node in self._nodes.values() if node.references == 0]
+        for node in sorted(cached, key=lambda node: node.depth, reverse=True):
+            self._free.append(self._forget(node))
+
+    def _forget(self, leaf: Node) -> int:
         """Take a cached leaf out of the tree, and return its page."""
         self._eviction.remove(leaf.entry)
         self.remove(leaf)
@@ -85,12 +107,6 @@ class PageTree(RadixTree):
         if parent is not None and parent is not self.root and parent.references == 0 and not parent.children:
             self._eviction.add(parent.entry)
         return leaf.page
-
-    def reset_cache(self) -> None:
-        """Free every cached page, from the leaves on."""
-        cached = [node for node in self._nodes.values() if node.references == 0]
-        for node in sorted(cached, key=lambda node: node.depth, reverse=True):
-            self._free.append(self.forget(node))
 
     def _cache(self, node: Node) -> None:
         node.entry.last_use = next(self._releases)

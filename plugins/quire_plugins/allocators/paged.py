@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from quire.engine.config import parse_bytes
 from quire.interfaces import (
     EvictionPolicy,
     KVAllocator,
@@ -32,12 +31,13 @@ from quire.interfaces import (
     Tier,
 )
 from quire_plugins.allocators.block_pool import BlockPool
+from quire_plugins.allocators.block_tables import BlockTables
 from quire_plugins.allocators.holding import Holding
-from quire_plugins.allocators.host_tier import HostTier, Kept, Parcel
+from quire_plugins.allocators.host_tier import HostTier, Kept, Parcel, parse_host_bytes
 from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.prefix_index import PrefixIndex, Search
 from quire_plugins.allocators.prefix_keys import PrefixKeys
-from quire_plugins.allocators.windows import first_kept_block, first_visible_block, most_blocks
+from quire_plugins.allocators.windows import first_visible_block, most_blocks
 
 if TYPE_CHECKING:
     from quire.engine.queues import QueueView
@@ -55,8 +55,7 @@ class PagedConfig:
     none."""
 
     def __post_init__(self) -> None:
-        if self.host_bytes is not None:
-            parse_bytes(self.host_bytes, field="allocator.host_bytes")
+        parse_host_bytes(self.host_bytes)
 
 
 class PagedAllocator(KVAllocator):
@@ -87,17 +86,14 @@ class PagedAllocator(KVAllocator):
         )
         self._windows = tuple(group.window for group in layout.groups)
         self._index = PrefixIndex(layout=layout, pools=self._pools, host=self._host, log=log)
-        self._holdings: dict[int, Holding] = {}
+        self._tables = BlockTables(layout=layout, pools=self._pools, host=self._host, copies=self._copies)
         self._searches: dict[int, Search] = {}
-        self._room_left = 0  # tokens, over all groups: used blocks times their size, less what was asked for
         self._prefix_queries = 0
         self._prefix_hits = 0
 
     @classmethod
     def host_bytes(cls, config: PagedConfig) -> int:
-        return (
-            0 if config.host_bytes is None else parse_bytes(config.host_bytes, field="allocator.host_bytes")
-        )
+        return parse_host_bytes(config.host_bytes)
 
     def match(self, seq: SequenceView) -> PrefixHit:
         parcel = None if self._host is None else self._host.parcel(seq.order)
@@ -110,18 +106,20 @@ class PagedAllocator(KVAllocator):
         return self._index.longest(self._search(seq), tokens, limit)
 
     def grow(self, seq: SequenceView, num_tokens: int, hit: PrefixHit | None = None) -> bool:
-        holding = self._holdings.get(seq.order)
-        if holding is None:
-            return self._begin(seq, num_tokens, hit if hit is not None else self._index.no_hit)
-        if num_tokens > holding.capacity and not self._extend(holding, num_tokens, seq.num_computed):
+        holding = self._tables.get(seq.order)
+        if holding is not None:
+            return self._tables.grow(holding, num_tokens, seq.num_computed)
+        hit = hit or self._index.no_hit
+        if not self._tables.begin(seq.order, num_tokens, hit):
             return False
-        if num_tokens > holding.tokens:
-            self._room_left -= (num_tokens - holding.tokens) * len(self._pools)
-            holding.tokens = num_tokens
+        if self._config.prefix_cache and seq.shares_prefixes and seq.num_preemptions == 0:
+            self._prefix_queries += seq.num_prompt_tokens
+            self._prefix_hits += hit.num_tokens
         return True
 
     def commit(self, seq: SequenceView, num_tokens: int) -> None:
-        holding = self._holdings[seq.order]
+        holding = self._tables.get(seq.order)
+        assert holding is not None, f"sequence {seq.order} holds nothing"
         holding.committed = num_tokens
         whole = num_tokens // self._layout.block_size
         if whole <= holding.offered or not self._config.prefix_cache:
@@ -144,7 +142,7 @@ class PagedAllocator(KVAllocator):
         self._release(seq)
 
     def swap_out(self, seq: SequenceView) -> bool:
-        holding, host = self._holdings.get(seq.order), self._host
+        holding, host = self._tables.get(seq.order), self._host
         if host is None or holding is None or holding.committed == 0:
             return False
         # What a step under way computes is not kept: its result is dropped, and it may yet fail.
@@ -169,7 +167,7 @@ class PagedAllocator(KVAllocator):
         return copies
 
     def fork(self, parent: SequenceView, child: SequenceView) -> int:
-        holding = self._holdings.get(parent.order)
+        holding = self._tables.get(parent.order)
         if holding is None or not child.shares_prefixes:
             return 0
         size = self._layout.block_size
@@ -182,7 +180,7 @@ class PagedAllocator(KVAllocator):
             tuple([None] * first + table[first:blocks])
             for table, first in zip(holding.tables, visible, strict=True)
         )
-        held = self._hold(child, shared, blocks * size)
+        held = self._tables.share(child.order, shared, blocks * size)
         held.offered = min(holding.offered, blocks)
         held.committed = min(holding.committed, held.tokens)
         known = self._search(parent).keys.known[:blocks]
@@ -190,7 +188,7 @@ class PagedAllocator(KVAllocator):
         return blocks * size
 
     def table(self, seq: SequenceView, group: int) -> BlockIds[int | None]:
-        holding = self._holdings.get(seq.order)
+        holding = self._tables.get(seq.order)
         return holding.tables[group] if holding is not None else ()
 
     def fits(self, num_tokens: int) -> bool:
@@ -212,7 +210,7 @@ class PagedAllocator(KVAllocator):
             used=used,
             cached=cached,
             # Only a sequence's last block has room left, and such a block is never shared.
-            tokens_held=used * self._layout.block_size - self._room_left,
+            tokens_held=used * self._layout.block_size - self._tables.room_left,
             prefix_queries=self._prefix_queries,
             prefix_hits=self._prefix_hits,
             evictions=sum(pool.evictions for pool in pools),
@@ -233,75 +231,7 @@ class PagedAllocator(KVAllocator):
     def _release(self, seq: SequenceView) -> None:
         """`seq` gives up its blocks of the device, if it holds any."""
         self._searches.pop(seq.order, None)
-        holding = self._holdings.pop(seq.order, None)
-        if holding is None:
-            return
-        for group, pool in enumerate(self._pools):
-            for block in reversed(holding.held(group)):
-                pool.release(block)
-        self._room_left -= (holding.capacity - holding.tokens) * len(self._pools)
-
-    def _begin(self, seq: SequenceView, num_tokens: int, hit: PrefixHit) -> bool:
-        missing = self._layout.blocks_for(num_tokens) - self._layout.blocks_for(hit.num_tokens)
-        for pool, blocks in zip(self._pools, hit.blocks, strict=True):
-            revived = sum(isinstance(block, int) and pool.references(block) == 0 for block in blocks)
-            copied = sum(isinstance(block, Place) for block in blocks)
-            if pool.available - revived < missing + copied:
-                return False
-        holding = self._hold(seq, hit.blocks, hit.num_tokens)
-        if self._host is not None:
-            self._host.drop(seq.order)
-        self._append(holding, missing)
-        self._room_left -= (num_tokens - holding.tokens) * len(self._pools)
-        holding.tokens = num_tokens
-        if self._config.prefix_cache and seq.shares_prefixes and seq.num_preemptions == 0:
-            self._prefix_queries += seq.num_prompt_tokens
-            self._prefix_hits += hit.num_tokens
-        return True
-
-    def _hold(
-        self, seq: SequenceView, blocks: tuple[tuple[int | Place | None, ...], ...], num_tokens: int
-    ) -> Holding:
-        """Share `blocks`, which hold the first `num_tokens` tokens, with `seq`, which holds nothing yet; copy
-        those that are elsewhere.
-        """
-        for pool, table in zip(self._pools, blocks, strict=True):
-            for block in table:
-                if isinstance(block, int):
-                    pool.share(block)
-        length = self._layout.blocks_for(num_tokens)
-        holding = Holding(
-            tables=self._fetched(blocks),
-            passed=[table.count(None) for table in blocks],
-            tokens=num_tokens,
-            capacity=length * self._layout.block_size,
-            committed=num_tokens,
-            offered=min(_leading_shared(table) for table in blocks),
-        )
-        self._room_left += (holding.capacity - num_tokens) * len(self._pools)
-        self._holdings[seq.order] = holding
-        return holding
-
-    def _fetched(self, blocks: tuple[tuple[int | Place | None, ...], ...]) -> tuple[list[int | None], ...]:
-        """`blocks` as tables; what is in host memory is copied to blocks taken for it. None of it may be
-        evicted there while these are taken.
-        """
-        sources = [
-            (group, depth, place)
-            for group, table in enumerate(blocks)
-            for depth, place in enumerate(table)
-            if isinstance(place, Place)
-        ]
-        tables = tuple([block if isinstance(block, int) else None for block in table] for table in blocks)
-        if self._host is not None and sources:
-            for group, _, place in sources:
-                self._host.pin(group, place.block)
-            for group, depth, place in sources:
-                block = tables[group][depth] = self._pools[group].take()
-                self._copies.append(KVCopy(group, place, Place(Tier.DEVICE, block)))
-            for group, _, place in sources:
-                self._host.unpin(group, place.block)
-        return tables
+        self._tables.release(seq.order)
 
     def _opened(self, parcel: Parcel) -> PrefixHit:
         """What is kept of a sequence, as a hit: what the device still has of it need not be copied."""
@@ -317,29 +247,6 @@ class PagedAllocator(KVAllocator):
             tables.append(tuple(table))
         return PrefixHit(num_tokens=parcel.tokens, blocks=tuple(tables))
 
-    def _extend(self, holding: Holding, num_tokens: int, num_computed: int) -> bool:
-        """Give back what the windows have passed, then take blocks for `num_tokens` tokens; or do nothing."""
-        size = self._layout.block_size
-        missing = self._layout.blocks_for(num_tokens) - len(holding.tables[0])
-        keep = [first_kept_block(num_computed, window=w, block_size=size) for w in self._windows]
-        for group, pool in enumerate(self._pools):
-            gone = holding.held(group, end=keep[group])
-            regained = sum(pool.references(block) == 1 for block in gone)
-            if pool.available + regained < missing:
-                return False
-        for group, pool in enumerate(self._pools):
-            for block in holding.pass_by(group, keep[group]):
-                pool.release(block)
-        self._append(holding, missing)
-        return True
-
-    def _append(self, holding: Holding, blocks: int) -> None:
-        for pool, table in zip(self._pools, holding.tables, strict=True):
-            table.extend([pool.take() for _ in range(blocks)])
-        tokens = blocks * self._layout.block_size
-        holding.capacity += tokens
-        self._room_left += tokens * len(self._pools)
-
     def _search(self, seq: SequenceView) -> Search:
         search = self._searches.get(seq.order)
         if search is None:
@@ -353,23 +260,13 @@ class PagedAllocator(KVAllocator):
     def check_integrity(self) -> None:
         if self._host is not None:
             self._host.check_integrity()
-            swapped = [order for order in self._holdings if self._host.parcel(order) is not None]
+            swapped = [order for order, _ in self._tables if self._host.parcel(order) is not None]
             assert not swapped, f"sequences {swapped} run and are swapped out"
-        for order, holding in self._holdings.items():
-            holding.check_integrity(name=f"sequence {order}", block_size=self._layout.block_size)
-            passed = [p for p, window in zip(holding.passed, self._windows, strict=True) if window is None]
-            assert not any(passed), f"sequence {order} lost a block of a group without a window"
+        self._tables.check_integrity()
+        for order, holding in self._tables:
             self._check_entries(order, holding)
-        for group, pool in enumerate(self._pools):
-            references = [0] * pool.total
-            for holding in self._holdings.values():
-                for block in holding.held(group):
-                    references[block] += 1
-            pool.check_integrity(references)
         cached = sum(pool.num_cached for pool in self._pools)
         assert len(self._eviction) == cached, f"{len(self._eviction)} blocks evictable, {cached} cached"
-        left = sum(h.capacity - h.tokens for h in self._holdings.values()) * len(self._pools)
-        assert self._room_left == left, f"{self._room_left} tokens of room left by count, {left} in truth"
 
     def _check_entries(self, order: int, holding: Holding) -> None:
         """Assert that shared and published blocks are whole, and published as what `holding` holds."""
@@ -384,8 +281,3 @@ class PagedAllocator(KVAllocator):
                 if published is not None and depth < len(keys):
                     wrong = f"sequence {order} holds {published} at {depth}"
                     assert (published.depth, published.key) == (depth, keys[depth]), wrong
-
-
-def _leading_shared(table: tuple[int | Place | None, ...]) -> int:
-    """Leading entries that need not be copied."""
-    return next((depth for depth, block in enumerate(table) if isinstance(block, Place)), len(table))

@@ -8,16 +8,18 @@ to there: its whole pages are, and the last is copied, for the sequence to write
     new       | a b c d | e f x y |     starts at x: shares the first page, copies the second
 
 Whole pages are published as soon as they are computed, the part of a page with which a sequence ends when it
-ends or gives way. All KV groups use pages of the same numbers, and windows are not made use of.
+ends or gives way. All KV groups use pages of the same numbers, and windows are not made use of. Beneath may
+be host memory (`host_tier`), where whole pages are kept and found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as BlockIds
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quire.interfaces import (
+    CachedBlock,
     EvictionPolicy,
     KVAllocator,
     KVCopy,
@@ -27,8 +29,11 @@ from quire.interfaces import (
     PrefixHit,
     Tier,
 )
+from quire_plugins.allocators.host_tier import HostTier, Kept, parse_host_bytes
+from quire_plugins.allocators.index_log import IndexLog
 from quire_plugins.allocators.page_tree import PageTree
-from quire_plugins.allocators.radix_tree import Node
+from quire_plugins.allocators.radix_holding import Holding
+from quire_plugins.allocators.radix_search import Found, RadixSearch
 
 if TYPE_CHECKING:
     from quire.engine.queues import QueueView
@@ -37,32 +42,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class RadixConfig:
-    """It has no options."""
+    """Pages on demand with a prefix cache that is found token by token."""
 
+    host_bytes: str | None = None
+    """Host memory for evicted pages and swapped sequences: bytes, or a number with KiB, MiB, GiB; null:
+    none."""
 
-@dataclass(slots=True, kw_only=True)
-class Holding:
-    """What a sequence holds: the first pages of its table are those of `nodes`, the others its own alone."""
-
-    nodes: list[Node]
-    table: list[int]
-    tokens: int
-    """Tokens that room was asked for."""
-    committed: int
-    """Tokens computed in steps that were committed, or found."""
-    tried: int = field(default=0)
-    """Whole pages when publishing was last tried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a walk of the tree came to, and what it was asked."""
-
-    version: int
-    limit: int
-    path: list[Node]
-    part: tuple[Node, int] | None
-    hit: PrefixHit
+    def __post_init__(self) -> None:
+        parse_host_bytes(self.host_bytes)
 
 
 class RadixAllocator(KVAllocator):
@@ -76,24 +63,36 @@ class RadixAllocator(KVAllocator):
         self._layout = layout
         self._groups = range(len(layout.groups))
         self._eviction = eviction
-        self._tree = PageTree(
-            num_pages=min(layout.num_blocks), page_size=layout.block_size, eviction=eviction
-        )
-        self._holdings: dict[int, Holding] = {}
-        self._found: dict[int, Found] = {}
         self._copies: list[KVCopy] = []
+        log = IndexLog()
+        self._host = None
+        if layout.host_blocks:
+            self._host = HostTier(num_blocks=layout.host_blocks, log=log, copies=self._copies)
+        self._tree = PageTree(
+            num_pages=min(layout.num_blocks),
+            page_size=layout.block_size,
+            eviction=eviction,
+            keep=None if self._host is None else self._keep_evicted,
+        )
+        self._search = RadixSearch(tree=self._tree, num_groups=len(layout.groups), host=self._host, log=log)
+        self._holdings: dict[int, Holding] = {}
         self._tokens_left = 0  # room in pages beyond what was asked for, of one group
         self._prefix_queries = 0
         self._prefix_hits = 0
 
+    @classmethod
+    def host_bytes(cls, config: RadixConfig) -> int:
+        return parse_host_bytes(config.host_bytes)
+
     def match(self, seq: SequenceView) -> PrefixHit:
-        limit = min(len(seq.token_ids), seq.num_tokens - 1) if seq.shares_prefixes else 0
-        return self._search(seq, limit).hit
+        return self._search.longest(seq).hit
 
     def grow(self, seq: SequenceView, num_tokens: int, hit: PrefixHit | None = None) -> bool:
         holding = self._holdings.get(seq.order)
         if holding is None:
-            return self._begin(seq, num_tokens, 0 if hit is None else hit.num_tokens)
+            found = self._search.nothing if hit is None else self._search.longest(seq)
+            assert hit in (None, found.hit), "a hit of another time"
+            return self._begin(seq, num_tokens, found)
         missing = self._layout.blocks_for(num_tokens) - len(holding.table)
         if missing > self._tree.available:
             return False
@@ -107,15 +106,26 @@ class RadixAllocator(KVAllocator):
         whole = num_tokens // self._size
         if whole > holding.tried:
             holding.tried = whole
-            self._publish(holding, seq.token_ids, whole)
+            holding.publish(self._tree, seq.token_ids, whole)
 
     def free(self, seq: SequenceView) -> None:
-        self._found.pop(seq.order, None)
-        holding = self._holdings.pop(seq.order, None)
-        if holding is None:
-            return
-        self._tokens_left -= len(holding.table) * self._size - holding.tokens
-        self._leave(holding, seq.token_ids[: holding.committed])
+        if self._host is not None:
+            self._host.drop(seq.order)
+        self._release(seq)
+
+    def swap_out(self, seq: SequenceView) -> bool:
+        holding, host = self._holdings.get(seq.order), self._host
+        if host is None or holding is None or holding.committed == 0:
+            return False
+        # What a step under way computes is not kept: its result is dropped, and it may yet fail.
+        pages = holding.table[: self._layout.blocks_for(holding.committed)]
+        published = [node.entry for node in holding.nodes[: len(pages)]]
+        own: list[CachedBlock | None] = [None] * (len(pages) - len(published))
+        table = [Kept(page, entry) for page, entry in zip(pages, [*published, *own], strict=True)]
+        if not host.swap_out(seq.order, holding.committed, [table for _ in self._groups]):
+            return False
+        self._release(seq)
+        return True
 
     def fork(self, parent: SequenceView, child: SequenceView) -> int:
         holding = self._holdings.get(parent.order)
@@ -133,7 +143,9 @@ class RadixAllocator(KVAllocator):
             shared = computed
         if shared:
             nodes = holding.nodes[:whole]
-            self._holdings[child.order] = Holding(nodes=nodes, table=table, tokens=shared, committed=shared)
+            self._holdings[child.order] = Holding(
+                nodes=nodes, table=table, tokens=shared, committed=shared, tried=0
+            )
             self._tokens_left += len(table) * self._size - shared
         return shared
 
@@ -164,51 +176,45 @@ class RadixAllocator(KVAllocator):
             prefix_queries=self._prefix_queries,
             prefix_hits=self._prefix_hits,
             evictions=tree.evictions * groups,
+            host_total=0 if self._host is None else self._host.total,
+            host_used=0 if self._host is None else self._host.used,
+            host_cached=0 if self._host is None else self._host.cached,
         )
 
     def reset_cache(self) -> None:
         self._tree.reset_cache()
+        if self._host is not None:
+            self._host.reset_cache()
 
     def bind(self, queues: QueueView) -> None:
         self._eviction.bind(queues, self.match)
 
-    def _search(self, seq: SequenceView, limit: int) -> Found:
-        """What of the first `limit` tokens is cached; walks the tree only where something changed."""
-        found = self._found.get(seq.order)
-        if found is not None and (found.version, found.limit) == (self._tree.version, limit):
-            return found
-        path, part = self._tree.walk(seq.token_ids, limit)
-        entries: list[int | Place | None] = [node.page for node in path]
-        tokens = len(path) * self._size
-        if part is not None:
-            node, common = part
-            entries.append(Place(Tier.DEVICE, node.page))
-            tokens += common
-        hit = PrefixHit(num_tokens=tokens, blocks=(tuple(entries),) * len(self._groups))
-        found = Found(self._tree.version, limit, path, part, hit)
-        self._found[seq.order] = found
-        return found
+    def _release(self, seq: SequenceView) -> None:
+        """`seq` gives up its pages of the device, if it holds any."""
+        self._search.forget(seq.order)
+        holding = self._holdings.pop(seq.order, None)
+        if holding is not None:
+            self._tokens_left -= len(holding.table) * self._size - holding.tokens
+            holding.leave(self._tree, seq.token_ids[: holding.committed])
 
-    def _begin(self, seq: SequenceView, num_tokens: int, start: int) -> bool:
-        """Start from the `start` tokens of the hit that `match` found; nothing has changed since."""
-        tree, path, part = self._tree, list[Node](), None
-        if start:
-            found = self._found[seq.order]
-            assert (found.version, found.hit.num_tokens) == (tree.version, start), "a hit of another time"
-            path, part = found.path, found.part
+    def _begin(self, seq: SequenceView, num_tokens: int, found: Found) -> bool:
+        """Start from what `match` found; nothing has changed since."""
+        tree, path, start = self._tree, found.path, found.hit.num_tokens
         missing = self._layout.blocks_for(num_tokens) - len(path)
         if tree.available - sum(node.references == 0 for node in path) < missing:
             return False
         for node in path:
             tree.hold(node)
-        pages = self._pages(missing, None if part is None else part[0])
+        pages = self._pages(missing, found)
+        if self._host is not None:
+            self._host.drop(seq.order)
         holding = Holding(
             nodes=list(path),
             table=[node.page for node in path],
             tokens=len(path) * self._size,
             committed=start,
+            tried=len(path),
         )
-        holding.tried = len(path)
         self._holdings[seq.order] = holding
         self._lengthen(holding, num_tokens, pages)
         if seq.shares_prefixes and seq.num_preemptions == 0:
@@ -216,9 +222,16 @@ class RadixAllocator(KVAllocator):
             self._prefix_hits += start
         return True
 
-    def _pages(self, number: int, source: Node | None) -> list[int]:
-        """So many pages, the first of them a copy of that of `source`, if given."""
-        tree = self._tree
+    def _pages(self, number: int, found: Found) -> list[int]:
+        """So many pages, the first of them copies of what was found and cannot be shared."""
+        tree, source = self._tree, found.part
+        if self._host is not None and found.kept[0]:
+            with self._host.pinned((g, block) for g, blocks in enumerate(found.kept) for block in blocks):
+                pages = [tree.take() for _ in range(number)]
+            for group, blocks in enumerate(found.kept):
+                for block, page in zip(blocks, pages, strict=False):
+                    self._copies.append(KVCopy(group, Place(Tier.HOST, block), Place(Tier.DEVICE, page)))
+            return pages
         if source is None:
             return [tree.take() for _ in range(number)]
         if source.references == 0 and tree.available == number:
@@ -226,11 +239,17 @@ class RadixAllocator(KVAllocator):
             tree.hold(source)
             others = [tree.take() for _ in range(number - 1)]
             tree.release(source)
-            return [tree.forget(source), *others]
+            return [tree.evict(source), *others]
         tree.hold(source)
         pages = [self._copied(source.page), *(tree.take() for _ in range(number - 1))]
         tree.release(source)
         return pages
+
+    def _keep_evicted(self, entry: CachedBlock) -> None:
+        """A page is about to leave the device: its block of every group may stay in host memory."""
+        assert self._host is not None
+        for group in self._groups:
+            self._host.keep_evicted(replace(entry, group=group))
 
     def _copied(self, source: int) -> int:
         page = self._tree.take()
@@ -243,50 +262,18 @@ class RadixAllocator(KVAllocator):
         holding.table.extend(pages)
         holding.tokens = num_tokens
 
-    def _publish(self, holding: Holding, tokens: BlockIds[int], whole: int) -> None:
-        """Let others find the first `whole` pages. Where equal content is published already, that stays, and
-        what comes after waits for the sequence to end: it does not hold the other's pages.
-        """
-        for depth in range(len(holding.nodes), whole):
-            parent = holding.nodes[-1] if holding.nodes else self._tree.root
-            content = tuple(tokens[depth * self._size : (depth + 1) * self._size])
-            if content in parent.children:
-                return
-            holding.nodes.append(self._tree.publish(parent, content, holding.table[depth], held=True))
-
-    def _leave(self, holding: Holding, tokens: BlockIds[int]) -> None:
-        """Cache what is computed of `holding` and not cached by others; free its other pages."""
-        tree, size, nodes = self._tree, self._size, holding.nodes
-        node = nodes[-1] if nodes else tree.root
-        for depth in range(len(nodes), len(holding.table)):
-            content, page = tuple(tokens[depth * size : (depth + 1) * size]), holding.table[depth]
-            known = node.children.get(content)
-            covered = node.nearest(content)
-            if known is None and content and (covered is None or covered[1] < len(content)):
-                nodes.append(tree.publish(node, content, page, held=True))
-                node = nodes[-1]
-            else:
-                tree.give(page)
-                if known is not None:
-                    tree.hold(known)
-                    nodes.append(known)
-                    node = known
-        for node in reversed(nodes):
-            tree.release(node)
-
     def check_integrity(self) -> None:
+        if self._host is not None:
+            self._host.check_integrity()
+            swapped = [order for order in self._holdings if self._host.parcel(order) is not None]
+            assert not swapped, f"sequences {swapped} run and are swapped out"
         holders: dict[int, int] = {}
         owned: list[int] = []
         for order, holding in self._holdings.items():
-            name = f"sequence {order}"
-            assert len(holding.table) == self._layout.blocks_for(holding.tokens), f"{name}: {holding}"
-            assert holding.committed <= holding.tokens, f"{name}: {holding}"
-            shared = [node.page for node in holding.nodes]
-            assert holding.table[: len(shared)] == shared, f"{name}: its table differs from its nodes"
-            parents = [self._tree.root, *holding.nodes]
-            assert all(n.parent is p for n, p in zip(holding.nodes, parents, strict=False)), f"{name}: a gap"
-            owned += holding.table[len(shared) :]
-            for page in shared:
+            holding.check_integrity(name=f"sequence {order}", tree=self._tree)
+            own = len(holding.nodes)
+            owned += holding.table[own:]
+            for page in holding.table[:own]:
                 holders[page] = holders.get(page, 0) + 1
         self._tree.check_integrity(holders, owned)
         left = sum(len(h.table) * self._size - h.tokens for h in self._holdings.values())

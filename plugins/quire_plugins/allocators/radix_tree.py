@@ -26,6 +26,11 @@ from quire.interfaces import CachedBlock
 _by_tokens = attrgetter("tokens")
 
 
+def page_key(above: bytes, tokens: Sequence[int]) -> bytes:
+    """The name of a page of `tokens`, after all that `above` is the name of."""
+    return blake2b(above + pack(f"<{len(tokens)}i", *tokens), digest_size=16).digest()
+
+
 class Node:
     """One page, whose content depends on all tokens from the root to its end.
 
@@ -45,7 +50,7 @@ class Node:
         self.entry = CachedBlock(
             group=0,
             block=page,
-            key=blake2b(above + pack(f"<{len(tokens)}i", *tokens), digest_size=16).digest(),
+            key=page_key(above, tokens),
             depth=self.depth,
             parent=None if parent is None or parent.parent is None else above,
         )
@@ -78,14 +83,14 @@ class RadixTree:
         self.root = Node(tokens=(), page=-1, parent=None)
         self.version = 0
         """Grows with every change."""
-        self._page_size = page_size
+        self.page_size = page_size
 
     def walk(self, tokens: Sequence[int], limit: int) -> tuple[list[Node], tuple[Node, int] | None]:
         """The longest cached prefix of the first `limit` of `tokens`: nodes of whole pages, and the node that
         has the most of the page after these, with how many tokens of it.
         """
         path: list[Node] = []
-        node, size = self.root, self._page_size
+        node, size = self.root, self.page_size
         for start in range(0, limit - size + 1, size):
             child = node.children.get(tuple(tokens[start : start + size]))
             if child is None:
@@ -99,7 +104,7 @@ class RadixTree:
     def insert(self, parent: Node, tokens: tuple[int, ...], page: int) -> Node:
         """A new child of `parent`, which has none of these tokens."""
         assert tokens not in parent.children
-        assert parent is self.root or len(parent.tokens) == self._page_size, "only leaves hold part of a page"
+        assert parent is self.root or len(parent.tokens) == self.page_size, "only leaves hold part of a page"
         child = Node(tokens=tokens, page=page, parent=parent)
         parent.adopt(child)
         self.version += 1

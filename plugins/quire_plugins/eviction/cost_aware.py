@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from quire.errors import UserError
+from quire.config.checks import check_not_negative
 from quire.interfaces import CachedBlock, EvictionPolicy
 from quire_plugins.eviction.ranked_blocks import RankedBlocks
 
@@ -29,8 +29,7 @@ class CostAwareConfig:
     against everything else. A model of hidden size h and blocks of b tokens has about b / (6 h)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.depth_cost < float("inf"):
-            raise UserError(f"eviction.depth_cost={self.depth_cost}: must be a finite number >= 0")
+        check_not_negative("eviction", self, "depth_cost")
 
 
 @dataclass(slots=True)

@@ -1,4 +1,5 @@
-"""LRU: give up the cached block whose last reference went the longest time ago."""
+"""LRU: give up the cached block whose last reference went the longest time ago (Mattson et al., "Evaluation
+techniques for storage hierarchies", IBM Systems Journal 1970)."""
 
 from __future__ import annotations
 

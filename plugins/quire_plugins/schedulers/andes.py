@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quire.config.checks import check_above_zero
 from quire.engine.queues import QueueView
 from quire.engine.records import StepRecord
 from quire.engine.sequence import SequenceView, Status
@@ -39,9 +40,7 @@ class AndesConfig:
     """Times that a sequence gives way to one that waits."""
 
     def __post_init__(self) -> None:
-        for name in ("ttft", "reading_rate", "horizon", "interval"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"scheduler.{name}={getattr(self, name)}: must be a finite number > 0")
+        check_above_zero("scheduler", self, "ttft", "reading_rate", "horizon", "interval")
         if self.max_preemptions < 0:
             raise UserError(f"scheduler.max_preemptions={self.max_preemptions}: must be at least 0")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 
+from quire.config.checks import check_above_zero
 from quire.engine.queues import QueueView
 from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
@@ -37,9 +38,7 @@ class DlpmConfig:
     of a tenant that is not named is refused."""
 
     def __post_init__(self) -> None:
-        for name in ("quantum", "input_weight", "output_weight"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"scheduler.{name}={getattr(self, name)}: must be a finite number > 0")
+        check_above_zero("scheduler", self, "quantum", "input_weight", "output_weight")
         if self.window < 1:
             raise UserError(f"scheduler.window={self.window}: must be at least 1")
         check_weights(self.weights)

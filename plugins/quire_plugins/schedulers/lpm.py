@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
+from quire.config.checks import check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
@@ -27,8 +28,7 @@ class LpmConfig:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise UserError(f"scheduler.window={self.window}: must be at least 1")
-        if not 0 <= self.aging < float("inf"):
-            raise UserError(f"scheduler.aging={self.aging}: must be a finite number of tokens a second >= 0")
+        check_not_negative("scheduler", self, "aging", what="number of tokens a second")
 
 
 class Lpm(Scheduler):

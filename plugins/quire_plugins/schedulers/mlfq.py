@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quire.config.checks import check_above_zero, check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.records import StepRecord
 from quire.engine.sequence import SequenceView
@@ -39,12 +40,10 @@ class MlfqConfig:
     def __post_init__(self) -> None:
         if self.levels < 1:
             raise UserError(f"scheduler.levels={self.levels}: must be at least 1")
-        if not 0 < self.quantum < float("inf"):
-            raise UserError(f"scheduler.quantum={self.quantum}: must be a number of seconds > 0")
+        check_above_zero("scheduler", self, "quantum", what="number of seconds")
         if not 1 <= self.ratio < float("inf"):
             raise UserError(f"scheduler.ratio={self.ratio}: must be a finite number >= 1")
-        if not 0 <= self.promote_after < float("inf"):
-            raise UserError(f"scheduler.promote_after={self.promote_after}: must be a number of seconds >= 0")
+        check_not_negative("scheduler", self, "promote_after", what="number of seconds")
 
 
 @dataclass(slots=True)

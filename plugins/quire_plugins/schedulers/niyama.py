@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from quire.config.checks import check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.records import StepRecord
 from quire.engine.sequence import SequenceView
@@ -46,8 +47,7 @@ class NiyamaConfig:
             if len(promise) != 2:
                 raise UserError(f"scheduler.tiers.{tenant}={promise}: must be [ttft, tbt]")
             self._check_promise(f"tiers.{tenant}.", *promise)
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"scheduler.alpha={self.alpha}: must be a finite number of seconds >= 0")
+        check_not_negative("scheduler", self, "alpha", what="number of seconds")
         if self.min_chunk < 1:
             raise UserError(f"scheduler.min_chunk={self.min_chunk}: must be at least 1")
 

@@ -1,14 +1,14 @@
 """Priorities with ageing: the textbook policy (Silberschatz, Galvin and Gagne, "Operating System Concepts",
-10th edition, section 5.3.4), preemptive."""
+10th edition, 2018, section 5.3.4), preemptive."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quire.config.checks import check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
-from quire.errors import UserError
 from quire.interfaces import Scheduler
 from quire.scheduling import RankedQueue, serve_by_rank
 
@@ -23,8 +23,7 @@ class PriorityConfig:
     """A more urgent sequence that waits takes the memory of less urgent ones that run."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.aging < float("inf"):
-            raise UserError(f"scheduler.aging={self.aging}: must be a finite number >= 0")
+        check_not_negative("scheduler", self, "aging")
 
 
 class Priority(Scheduler):

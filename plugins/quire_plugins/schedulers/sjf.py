@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quire.config.checks import check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
-from quire.errors import UserError
 from quire.interfaces import LengthPredictor, Scheduler
 from quire.scheduling import RankedQueue, keep_running
 
@@ -21,8 +21,7 @@ class SjfConfig:
     """Tokens by which an output counts as shorter for each second since the request arrived; 0: none."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.aging < float("inf"):
-            raise UserError(f"scheduler.aging={self.aging}: must be a finite number of tokens a second >= 0")
+        check_not_negative("scheduler", self, "aging", what="number of tokens a second")
 
 
 class Sjf(Scheduler):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quire.config.checks import check_not_negative
 from quire.engine.queues import QueueView
 from quire.engine.records import StepRecord
 from quire.engine.sequence import SequenceView, Status
@@ -34,8 +35,7 @@ class SrptConfig:
     would have to be computed again, the more the later."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.aging < float("inf"):
-            raise UserError(f"scheduler.aging={self.aging}: must be a finite number of tokens a second >= 0")
+        check_not_negative("scheduler", self, "aging", what="number of tokens a second")
         if not 0 <= self.preempt_until <= 1:
             raise UserError(f"scheduler.preempt_until={self.preempt_until}: must be in [0, 1]")
 

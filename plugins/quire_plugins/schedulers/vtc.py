@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from quire.config.checks import check_above_zero
 from quire.engine.queues import QueueView
 from quire.engine.sequence import SequenceView
 from quire.engine.step import StepBuilder
-from quire.errors import UserError
 from quire.interfaces import Scheduler
 from quire.scheduling import RankedQueue, add_or_preempt
 from quire_plugins.schedulers.tenant_weights import check_tenant, check_weights
@@ -34,9 +34,7 @@ class VtcConfig:
     of a tenant that is not named is refused."""
 
     def __post_init__(self) -> None:
-        for name in ("input_weight", "output_weight"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"scheduler.{name}={getattr(self, name)}: must be a finite number > 0")
+        check_above_zero("scheduler", self, "input_weight", "output_weight")
         check_weights(self.weights)
 
 
