@@ -1,7 +1,9 @@
 """A light HTTP client for many streams: one thread, bare sockets, one system call a piece.
 
 The machine that is measured runs the client, too, so whatever the client does is taken from the server.
-Connections are kept and used again; bodies are put together only when somebody asks for them.
+Connections are kept and used again; bodies are put together only when somebody asks for them. With a `rest`
+the client sleeps between two looks at its sockets, as a client elsewhere would not be woken by this machine
+for each piece; what comes meanwhile is seen that much later.
 """
 
 from __future__ import annotations
@@ -61,16 +63,20 @@ class Answer:
         return [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
 
 
-def play(port: int, jobs: Iterable[Job], *, concurrency: int | None = None) -> list[Answer]:
+def play(
+    port: int, jobs: Iterable[Job], *, concurrency: int | None = None, rest: float = 0.0
+) -> list[Answer]:
     """Send all jobs and read every answer to its end; those that failed have an `error`.
 
     With `concurrency` so many are in flight, whatever their `at`: a closed load. Without, each is sent when
-    its time has come, in the order given: an open load.
+    its time has come, in the order given: an open load. `rest` is in seconds.
     """
-    return list(stream(port, jobs, concurrency=concurrency))
+    return list(stream(port, jobs, concurrency=concurrency, rest=rest))
 
 
-def stream(port: int, jobs: Iterable[Job], *, concurrency: int | None = None) -> Iterator[Answer]:
+def stream(
+    port: int, jobs: Iterable[Job], *, concurrency: int | None = None, rest: float = 0.0
+) -> Iterator[Answer]:
     """As `play`, but each answer when it has ended, so that endless jobs can be read."""
     upcoming = iter(jobs)
     head = next(upcoming, None)
@@ -89,6 +95,8 @@ def stream(port: int, jobs: Iterable[Job], *, concurrency: int | None = None) ->
                 selector.register(connection, selectors.EVENT_READ, answer)
                 living += 1
                 head = next(upcoming, None)
+            if rest:
+                time.sleep(rest)
             pause = max(0.0, head.at - now) if head is not None and not concurrency else None
             for key, _ in selector.select(pause):
                 connection, answer = key.fileobj, key.data

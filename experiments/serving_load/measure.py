@@ -1,7 +1,7 @@
 """Does a server under load lose, mix up or leak anything?
 
     python experiments/serving_load/measure.py              # 5 minutes, then 10,000 dropped connections
-    python experiments/serving_load/measure.py --seconds 20 --drops 1000
+    python experiments/serving_load/measure.py --seconds 60 --drops 2000
 
 Starts `task=serve` on the bundled model with `server.limits.check_memory`, so that each time it falls idle
 the engine checks its KV memory, and dies if a block is missing or held by nobody. Then:
@@ -11,7 +11,8 @@ the engine checks its KV memory, and dies if a block is missing or held by nobod
 3. every request once more.
 
 Memory is the resident size of both processes, every second; its slope is fitted over the second half of
-part 1.
+part 1. KV memory is limited to what the first seconds of load fill: untouched pages are not resident, and the
+first use of a larger one would look like a leak.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,8 +31,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving_common"))
 
-import numpy as np
 from drops import drop
+from memory import PROCESSES, Memory
 from quire_server import Server, quire_server, wait_until
 from streams import Answer, Job, metrics, play, request_bytes, stream
 
@@ -43,6 +43,8 @@ _PROMPTS = 256
 _MOST_SLOPE = 2.0
 """MiB a minute that count as flat: what a histogram, a log's buffer or the heap's edges may move."""
 _IDLE_SECONDS = 30.0
+_LOAD = "load"
+_COUNTS = ("engine_restarts_total", "engine_up", "generation_tokens_total", "num_preemptions_total")
 
 
 def make_requests(seed: int = 0) -> list[tuple[list[int], int]]:
@@ -58,41 +60,6 @@ def offline_texts(requests: Sequence[tuple[list[int], int]], overrides: Sequence
     command = [sys.executable, str(HERE / "offline_texts.py"), *overrides]
     done = subprocess.run(command, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
-
-
-class Memory:
-    """Samples the resident size of both processes, once a second, in a thread."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._stopped = threading.Event()
-        self._samples: list[tuple[float, int, int]] = []
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        while not self._stopped.wait(1.0):
-            self._samples.append((time.monotonic() - began, *self._server.rss()))
-
-    def report(self) -> dict[str, Any]:
-        """MiB at the half and at the end, and the slope between, of each process."""
-        samples = np.asarray(self._samples[len(self._samples) // 2 :])
-        if len(samples) < 3:
-            return {}
-        result: dict[str, Any] = {"samples": len(self._samples)}
-        for column, name in ((1, "front"), (2, "engine")):
-            size = samples[:, column] / 2**20
-            slope = float(np.polyfit(samples[:, 0] / 60, size, 1)[0])
-            result[name] = {"mib": [float(size[0]), float(size[-1])], "mib_per_minute": slope}
-        return result
 
 
 def endless(jobs: Sequence[Job], seconds: float) -> Iterator[Job]:
@@ -123,48 +90,58 @@ def is_idle(server: Server) -> bool:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    overrides = ["dtype=float32", f"engine.max_sequences={arguments.concurrency}", *arguments.overrides]
+    exact = ["dtype=float32", f"engine.max_sequences={arguments.concurrency}", *arguments.overrides]
     requests = make_requests()
-    texts = offline_texts(requests, overrides)
+    texts = offline_texts(requests, exact)
     fields = {"temperature": 0, "ignore_eos": True, "stream": True}
     jobs = [
         Job(str(index), json.dumps({"prompt": prompt, "max_tokens": length, **fields}).encode())
         for index, (prompt, length) in enumerate(requests)
     ]
     long = json.dumps({"prompt": requests[0][0], "max_tokens": 700, **fields}).encode()
+    limited = ["server.limits.check_memory=true", f"engine.kv_bytes={arguments.kv_bytes}"]
     with (
         tempfile.TemporaryDirectory() as directory,
-        quire_server(Path(directory), "server.limits.check_memory=true", *overrides) as server,
+        quire_server(Path(directory), *limited, *exact) as server,
+        Memory(server) as memory,
     ):
-        with Memory(server) as memory:
-            load = stream(server.port, endless(jobs, arguments.seconds), concurrency=arguments.concurrency)
-            streams = check(load, texts)
-        print(f"streams: {streams}, memory: {memory.report()}", flush=True)
+        began = time.monotonic()
+        load = stream(server.port, endless(jobs, arguments.seconds), concurrency=arguments.concurrency)
+        streams = check(load, texts)
+        memory.mark(_LOAD, began)
+        growth = memory.growth(_LOAD)
+        print(f"streams: {streams}, memory: {growth}", flush=True)
+
         began = time.monotonic()
         dropped = drop(server.port, request_bytes("/v1/completions", long), arguments.drops)
         seconds = time.monotonic() - began
         idle = wait_until(lambda: is_idle(server), _IDLE_SECONDS)
+        memory.mark("drops", began)
         drops = {
             "connections": dropped,
             "seconds": seconds,
             "idle_afterwards": idle,
             "seconds_until_idle": time.monotonic() - began - seconds,
-            "front_mib": server.rss()[0] / 2**20,
         }
         print(f"drops: {drops}", flush=True)
+
+        began = time.monotonic()
         again = check(play(server.port, jobs, concurrency=arguments.concurrency), texts)
-        engine = metrics(server.port, "engine_restarts_total", "engine_up", "generation_tokens_total")
-    slopes = [memory.report()[name]["mib_per_minute"] for name in ("front", "engine")]
+        memory.mark("again", began)
+        engine = metrics(server.port, *_COUNTS)
+    memory.write(arguments.out.with_name("memory.csv"))
+    memory.draw(arguments.out.with_name("memory.png"))
     whole = all(not part["lost"] and not part["mixed_up"] and part["streams"] for part in (streams, again))
     return {
+        "concurrency": arguments.concurrency,
         "streams": streams,
-        "memory": memory.report(),
+        "growth": growth,
         "drops": drops,
         "streams_again": again,
         "engine": engine,
         "holds": {
             "none lost, none mixed up": whole,
-            "memory flat": max(slopes) <= _MOST_SLOPE,
+            "memory flat": all(growth[name]["mib_per_minute"] <= _MOST_SLOPE for name in PROCESSES),
             "no request left behind": idle,
             "KV memory whole": engine["engine_restarts_total"] == 0 and engine["engine_up"] == 1,
         },
@@ -176,6 +153,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--concurrency", type=int, default=200)
     parser.add_argument("--drops", type=int, default=10_000)
+    parser.add_argument("--kv-bytes", default="128MiB", help="of the server's KV memory")
     parser.add_argument("--overrides", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()

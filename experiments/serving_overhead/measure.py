@@ -2,10 +2,12 @@
 
     python experiments/serving_overhead/measure.py
 
-Two arms take turns on the bundled model, in processes of their own, with the same number of requests in
+Pairs take turns on the bundled model, all in processes of their own, with the same number of requests in
 flight at any time: `offline` steps an engine; `http` streams from `task=serve`, read by a client that shares
-the machine. Throughput is output tokens over wall time. Time to first token is what the client sees, and for
-`offline` the engine's own. Ratios and differences are of neighbours in time.
+the machine. One pair has the defaults, one a single thread in both engines, and one a server that sends each
+token at once. Ratios and differences are those of two neighbours in time.
+
+A turn in which somebody else used more than `--others` of the machine is played again.
 """
 
 from __future__ import annotations
@@ -14,136 +16,154 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "serving_common"))
-
-from load import make_requests
-from quire_server import Server, quire_server
-from streams import Job, play
+from arms import Arm, http_arm, offline_arm
+from others import Others
 
 from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 _MOST_LOST, _MOST_ADDED_MS = 0.10, 15.0
 """What may be lost of the throughput, and added to the median time to first token."""
+_MOST_TURNS = 5
+"""Turns at most, in those wanted."""
+
+Turn = dict[str, dict[str, Any]]
 
 
-@contextmanager
-def offline_arm(*overrides: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(HERE / "offline_arm.py"), *overrides]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", "the engine could not be loaded"
-        yield process
-        process.stdin.close()
+@dataclass(frozen=True)
+class Options:
+    """What sets a pair apart: options of both its engines, and those of its server alone."""
+
+    both: tuple[str, ...] = ()
+    server: tuple[str, ...] = ()
 
 
-def offline(arm: subprocess.Popen[str], count: int, round: int, concurrency: int) -> dict[str, Any]:
-    assert arm.stdin is not None
-    assert arm.stdout is not None
-    arm.stdin.write(f"{count} {round} {concurrency}\n")
-    arm.stdin.flush()
-    return json.loads(arm.stdout.readline())
+PAIRS = {
+    "default": Options(),
+    "1 thread": Options(both=("engine.threads=1",)),
+    "each token": Options(server=("server.limits.stream_pieces_per_second=1e9",)),
+}
 
 
-def http(server: Server, count: int, round: int, concurrency: int) -> dict[str, Any]:
-    jobs, tokens = list[Job](), 0
-    for index, (prompt, length) in enumerate(make_requests(count, round)):
-        fields = {"prompt": prompt, "max_tokens": length, "temperature": 0, "ignore_eos": True}
-        jobs.append(Job(str(index), json.dumps(fields | {"stream": True}).encode()))
-        tokens += length
-    before, client, began = server.cpu_seconds(), time.process_time(), time.perf_counter()
-    answers = play(server.port, jobs, concurrency=concurrency)
-    seconds = time.perf_counter() - began
-    failed = [answer.error for answer in answers if answer.error is not None]
-    assert not failed, failed[0]
-    front, engine = (a - b for a, b in zip(server.cpu_seconds(), before, strict=True))
-    return {
-        "tokens_per_second": tokens / seconds,
-        "first_token_ms": [answer.seconds_to_first * 1e3 for answer in answers],
-        "cpu_seconds": {"front": front, "engine": engine, "client": time.process_time() - client},
-        "reads_with_events": sum(len(answer.times) for answer in answers),
+def measure(arguments: argparse.Namespace) -> tuple[dict[str, list[Turn]], int]:
+    """The turns of each pair in which the machine was quiet, and how many others there were."""
+    common = [f"engine.max_sequences={arguments.concurrency}", *arguments.overrides]
+    turns: dict[str, list[Turn]] = {name: [] for name in PAIRS}
+    disturbed = 0
+    with ExitStack() as stack:
+        offline: dict[Sequence[str], Arm] = {}
+        arms: dict[str, dict[str, Arm]] = {}
+        for name, options in PAIRS.items():
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            own = [*options.both, *options.server, *arguments.http_overrides]
+            http = stack.enter_context(http_arm(directory, *common, *own))
+            if options.both not in offline:
+                offline[options.both] = stack.enter_context(offline_arm(*common, *options.both))
+            arms[name] = {"offline": offline[options.both], "http": http}
+        for number in range(_MOST_TURNS * arguments.repeats + 1):
+            for name, pair in arms.items():
+                if len(turns[name]) == arguments.repeats:
+                    continue
+                turn = play_turn(name, pair, number, arguments)
+                if not number:
+                    continue  # it warms up
+                if max(result["others"] for result in turn.values()) <= arguments.others:
+                    turns[name].append(turn)
+                else:
+                    disturbed += 1
+    if any(len(each) < arguments.repeats for each in turns.values()):
+        raise SystemExit(
+            f"others used more than {arguments.others:.0%} of the machine in {disturbed} turns: "
+            f"too few are left of {arguments.repeats} wanted for each pair"
+        )
+    return turns, disturbed
+
+
+def play_turn(name: str, pair: dict[str, Arm], number: int, arguments: argparse.Namespace) -> Turn:
+    """Both arms, one after the other; every other time in the opposite order."""
+    turn: Turn = {}
+    for which in sorted(pair, reverse=number % 2 == 1):
+        others, mine = Others(), time.process_time()
+        result = pair[which].play(arguments.requests, number, arguments.concurrency)
+        theirs = sum(seconds for process, seconds in result["cpu_seconds"].items() if process != "client")
+        result["others"] = others.share(theirs + time.process_time() - mine)
+        turn[which] = result
+        cpu = ", ".join(f"{process} {seconds:.2f}" for process, seconds in result["cpu_seconds"].items())
+        print(
+            f"{name:10} {which:7} {result['tokens_per_second']:8,.0f} tokens/s, first token "
+            f"{result['first_token_ms']:5.1f} ms, CPU s {cpu}, others {result['others']:.0%}",
+            flush=True,
+        )
+    return turn
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """The median, with the least and the most."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def summarise(turns: list[Turn]) -> dict[str, Any]:
+    """Of a pair: what is kept and what is added, and the figures of each arm."""
+    summary: dict[str, Any] = {
+        "throughput_kept": spread(
+            [turn["http"]["tokens_per_second"] / turn["offline"]["tokens_per_second"] for turn in turns]
+        ),
+        "added_first_token_ms": spread(
+            [turn["http"]["first_token_ms"] - turn["offline"]["first_token_ms"] for turn in turns]
+        ),
     }
-
-
-def measure(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    overrides = [f"engine.max_sequences={arguments.concurrency}", *arguments.overrides]
-    runs: dict[str, list[dict[str, Any]]] = {"offline": [], "http": []}
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        quire_server(Path(directory), *overrides, *arguments.http_overrides) as server,
-        offline_arm(*overrides) as arm,
-    ):
-        for repeat in range(arguments.repeats + 1):
-            size = (arguments.requests, repeat, arguments.concurrency)
-            pair = {"offline": lambda: offline(arm, *size), "http": lambda: http(server, *size)}  # noqa: B023
-            for name in sorted(pair, reverse=repeat % 2 == 0):
-                result = pair[name]()
-                result["first_token_ms"] = statistics.median(result["first_token_ms"])
-                if repeat:  # the first round warms up
-                    runs[name].append(result)
-                    print(
-                        f"{name:8} {result['tokens_per_second']:8,.0f} tokens/s, "
-                        f"first token {result['first_token_ms']:.1f} ms, CPU s "
-                        + ", ".join(f"{k} {v:.2f}" for k, v in result["cpu_seconds"].items()),
-                        flush=True,
-                    )
-    return runs
-
-
-def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Medians, with the least and the most."""
-
-    def spread(values: list[float]) -> dict[str, float]:
-        return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-    pairs = list(zip(runs["offline"], runs["http"], strict=True))
-    kept = spread([b["tokens_per_second"] / a["tokens_per_second"] for a, b in pairs])
-    added = spread([b["first_token_ms"] - a["first_token_ms"] for a, b in pairs])
-    return {
-        "tokens_per_second": {
-            name: spread([each["tokens_per_second"] for each in results]) for name, results in runs.items()
-        },
-        "first_token_ms": {
-            name: spread([each["first_token_ms"] for each in results]) for name, results in runs.items()
-        },
-        "throughput_kept": kept,
-        "added_first_token_ms": added,
-        "holds": kept["median"] >= 1 - _MOST_LOST and added["median"] <= _MOST_ADDED_MS,
-    }
+    for which in ("offline", "http"):
+        results = [turn[which] for turn in turns]
+        summary[which] = {
+            key: spread([each[key] for each in results])
+            for key in ("tokens_per_second", "first_token_ms", "tokens_per_event")
+            if key in results[0]
+        }
+        summary[which]["cpu_ms_per_1000_tokens"] = {
+            process: spread([each["cpu_seconds"][process] * 1e6 / each["tokens"] for each in results])
+            for process in results[0]["cpu_seconds"]
+        }
+    return summary
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=256, help="a round and arm")
+    parser.add_argument("--requests", type=int, default=256, help="a turn and arm")
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--overrides", nargs="*", default=[], help="for both arms")
-    parser.add_argument("--http-overrides", nargs="*", default=[], help="for the server alone")
+    parser.add_argument("--repeats", type=int, default=7, help="quiet turns of each pair")
+    parser.add_argument("--others", type=float, default=0.04, help="most that others may use, of all CPUs")
+    parser.add_argument("--overrides", nargs="*", default=[], help="for all arms")
+    parser.add_argument("--http-overrides", nargs="*", default=[], help="for the servers alone")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()
-    runs = measure(arguments)
+    turns, disturbed = measure(arguments)
+    pairs = {name: summarise(each) for name, each in turns.items()}
+    kept, added = (pairs["default"][key]["median"] for key in ("throughput_kept", "added_first_token_ms"))
     report = {
         "command": command_line("experiments/serving_overhead/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),
-        **summarise(runs),
-        "runs": runs,
+        "holds": kept >= 1 - _MOST_LOST and added <= _MOST_ADDED_MS,
+        "disturbed_turns": disturbed,
+        "pairs": pairs,
+        "turns": turns,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    kept, added = report["throughput_kept"], report["added_first_token_ms"]
-    print(f"of offline throughput {kept['median']:.1%} [{kept['least']:.1%}, {kept['most']:.1%}]")
-    print(f"added to the time to first token, p50: {added['median']:.1f} ms")
+    for name, pair in pairs.items():
+        kept, added = pair["throughput_kept"], pair["added_first_token_ms"]
+        print(
+            f"{name}: {kept['median']:.1%} [{kept['least']:.1%}, {kept['most']:.1%}] of the throughput kept, "
+            f"first token {added['median']:+.1f} ms [{added['least']:+.1f}, {added['most']:+.1f}]"
+        )
 
 
 if __name__ == "__main__":

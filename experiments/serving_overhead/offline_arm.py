@@ -17,6 +17,7 @@ from load import make_requests
 from quire.config.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request, SamplingParams
+from quire.jobs.heap import settle_heap
 from quire.registry import load_registry
 from quire.run import Run
 
@@ -47,6 +48,7 @@ def measure(engine: Engine, count: int, round: int, concurrency: int) -> dict[st
         engine.take_records()
     seconds = time.perf_counter() - began
     return {
+        "tokens": tokens,
         "tokens_per_second": tokens / seconds,
         "first_token_ms": first_ms,
         "cpu_seconds": {"engine": time.process_time() - cpu},
@@ -58,6 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         run = Run(config=config, registry=load_registry(), directory=Path(directory))
         with closing(run.engine()) as engine:
+            settle_heap()  # as the server's engine does
             print("ready", flush=True)
             for line in sys.stdin:
                 count, round, concurrency = map(int, line.split())

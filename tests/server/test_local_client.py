@@ -64,6 +64,19 @@ def test_a_full_queue_says_when_to_come_again(loaded):
     with_client(loaded, ask, max_waiting=2)
 
 
+def test_samples_that_wait_count_one_by_one(loaded):
+    async def ask(client):
+        several = Request(id="several", prompt_token_ids=(5, 6, 7), sampling=replace(ENDLESS, n=4))
+        async with aclosing(client.generate(several)) as pieces:
+            await anext(pieces)  # its prompt is computed, and one of four runs
+            while (await client.stats()).waiting < 3:
+                pass
+            with pytest.raises(QueueFull, match=r"3 wait \(server\.limits\.max_waiting=3\)"):
+                await anext(client.generate(endless("another")))
+
+    with_client(loaded, ask, max_waiting=3)
+
+
 def test_a_request_that_takes_too_long_is_aborted(loaded):
     async def ask(client):
         with pytest.raises(RequestTimeout, match=r"0\.05 s"):

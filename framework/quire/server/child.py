@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quire.errors import UserError
+from quire.jobs.heap import settle_heap
 from quire.server.card import card_of, embedding_card_of
 from quire.server.link import LinkClosed, SocketLink
 from quire.server.messages import Failed, Ready
@@ -56,11 +57,13 @@ def _serve(link: SocketLink, config: RunConfig, directory: Path, limits: EngineL
         from quire.server.embedding_host import EmbeddingHost
 
         embedder = run.embedder()
+        settle_heap()
         link.send(Ready(card=embedding_card_of(run, embedder)))
         EmbeddingHost(embedder=embedder, link=link).run()
         return
     from quire.server.host import EngineHost
 
     with closing(run.engine()) as engine:
+        settle_heap()
         link.send(Ready(card=card_of(run, engine)))
         EngineHost(engine=engine, link=link, limits=limits).run()

@@ -42,7 +42,7 @@ class EngineDead(EngineUnavailable):
 
 
 class QueueFull(EngineUnavailable):
-    """As many requests wait as may wait. `retry_after` is an estimate from the recent pace."""
+    """As many wait as may wait. `retry_after` is an estimate from the recent pace."""
 
 
 class RequestTimeout(RuntimeError):

@@ -55,6 +55,10 @@ class ServerConfig:
     """Of the queue, of a request's time, of restarts."""
     metrics_prefix: str = "quire"
     """What metrics' names begin with: `vllm` makes them those that vLLM's dashboards expect."""
+    otlp_endpoint: str | None = None
+    """Collector that a span of each request is sent to, by OTLP over HTTP: http://localhost:4318, to which
+    /v1/traces is added. null: none, unless OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT names one. Needs
+    the extra `otel`."""
     access_log: str | None = None
     """One JSON line a request; null: access.jsonl among the run's results."""
     log_prompts: bool = False
@@ -81,6 +85,10 @@ class ServerConfig:
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", self.metrics_prefix):
             raise UserError(
                 f"server.metrics_prefix={self.metrics_prefix!r}: must be letters, digits and underscores"
+            )
+        if self.otlp_endpoint is not None and not re.match(r"https?://[^/]", self.otlp_endpoint):
+            raise UserError(
+                f"server.otlp_endpoint={self.otlp_endpoint!r}: must be a URL such as http://localhost:4318"
             )
         parse_bytes(self.max_body, field="server.max_body")
 

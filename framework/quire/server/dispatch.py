@@ -136,7 +136,7 @@ class DispatchingClient(EngineClient):
         most = self._limits.max_waiting
         if waiting >= most:
             raise QueueFull(
-                f"{waiting} requests wait already (server.limits.max_waiting={most}); try again later",
+                f"the queue is full: {waiting} wait (server.limits.max_waiting={most}); try again later",
                 retry_after=self._pace.retry_after(waiting),
             )
 

@@ -12,7 +12,10 @@ class EngineLimits:
     """What an `EngineClient` allows, on top of what the engine itself does."""
 
     max_waiting: int = 1024
-    """Requests without a first token yet at most; those above are refused with QueueFull."""
+    """Requests that come while so many wait are refused (429). What waits is counted in samples, as vLLM
+    does: a request is one until its prompt has been computed; from then on each of its `n` samples that found
+    no room is one, and so is each that had to give way. A request is let in whole: with n=8 the queue may
+    become 7 longer than this. Of embeddings and scores it is the most calls at a time."""
     request_seconds: float | None = None
     """Longest time from `generate` to the last token; null: any."""
     stream_pieces_per_second: float = 1500.0

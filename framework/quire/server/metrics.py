@@ -20,6 +20,7 @@ from prometheus_client import (
 from quire.engine.records import RequestRecord
 from quire.engine.request import Request
 from quire.server.client import EngineStats
+from quire.server.histogram import BulkHistogram
 
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20)
 _BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5)
@@ -53,7 +54,6 @@ class ServerMetrics:
             name: self._histogram(name, text, buckets)
             for name, text, buckets in (
                 ("time_to_first_token_seconds", "Arrival to first token", _FIRST_TOKEN),
-                ("inter_token_latency_seconds", "Between two tokens of a sample", _BETWEEN),
                 ("request_time_per_output_token_seconds", "Mean over the gaps of a sample", _BETWEEN),
                 ("e2e_request_latency_seconds", "Arrival to the end", _REQUEST),
                 ("request_queue_time_seconds", "Arrival to first step", _REQUEST),
@@ -64,6 +64,13 @@ class ServerMetrics:
                 ("request_generation_tokens", "Tokens generated for a sample", _TOKENS),
             )
         }
+        self._between_tokens = BulkHistogram(
+            f"{prefix}:inter_token_latency_seconds",
+            "Between two tokens of a sample",
+            labels=self._labels,
+            buckets=_BETWEEN,
+            registry=self.registry,
+        )
         self._gauges = {
             name: self._gauge(name, text)
             for name, text in (
@@ -148,9 +155,7 @@ class ServerMetrics:
             observed["request_time_per_output_token_seconds"] = mean
         for name, value in observed.items():
             self._histograms[name].observe(value)
-        between = self._histograms["inter_token_latency_seconds"]
-        for earlier, later in pairwise(times):
-            between.observe(later - earlier)
+        self._between_tokens.observe(later - earlier for earlier, later in pairwise(times))
 
     def _counter(self, name: str, text: str) -> Counter:
         made = Counter(f"{self._prefix}:{name}", text, tuple(self._labels), registry=self.registry)

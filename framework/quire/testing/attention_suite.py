@@ -10,6 +10,8 @@ from quire.interfaces.attention import AttentionBackend
 from quire.testing.attention_problem import AttentionProblem, Geometry
 
 _TOLERANCES = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+_KV_TOLERANCES = {"int8": 0.06, "fp8_e4m3": 0.25}
+"""Half a step of the largest number drawn, about 4, and what rounded keys do to the weights."""
 
 
 class AttentionSuite(ABC):
@@ -19,8 +21,8 @@ class AttentionSuite(ABC):
             def make(self) -> AttentionBackend:
                 return Mine(config=MineConfig(), device=self.device)
 
-    Outputs are compared with dense attention in float64, in every element type and block size that the
-    backend declares; softcap and sinks are tried where it says that it has them.
+    Outputs are compared with dense attention in float64, in every element type, type of cache and block size
+    that the backend declares; softcap and sinks are tried where it says that it has them.
     """
 
     device: str = "cpu"
@@ -43,6 +45,18 @@ class AttentionSuite(ABC):
             for head_dim in self.head_dims:
                 geometry = Geometry(block_size=backend.preferred_block_size, head_dim=head_dim)
                 self._check(backend, geometry, [5, 150, 70], chunk=100, dtype=dtype)
+
+    def test_every_type_of_cache(self) -> None:
+        """A cache in 8 bits is far less exact, but no less of a cache."""
+        backend = self.make()
+        for kv_dtype in sorted(backend.kv_dtypes - {"auto"}):
+            for dtype in sorted(backend.dtypes):
+                for size in backend.block_sizes:
+                    for chunk in (7, 100):
+                        geometry = Geometry(block_size=size, windows=(None, 20))
+                        self._check(
+                            backend, geometry, [5, 70, 33], chunk=chunk, dtype=dtype, kv_dtype=kv_dtype
+                        )
 
     def test_every_ratio_of_heads(self) -> None:
         backend = self.make()
@@ -76,6 +90,16 @@ class AttentionSuite(ABC):
             geometry = Geometry(block_size=backend.preferred_block_size, sinks=True, windows=(None, 20))
             self._check(backend, geometry, [130, 9], chunk=70)
 
+    def test_queries_and_keys_as_the_projection_leaves_them(self) -> None:
+        """Norms, and a rotation of all or some dimensions, on the way to the cache."""
+        backend = self.make()
+        head_dim = self.head_dims[0]
+        for rotated, normed in ((head_dim, False), (head_dim, True), (head_dim // 2, True)):
+            geometry = Geometry(
+                block_size=backend.preferred_block_size, head_dim=head_dim, rotated=rotated, normed=normed
+            )
+            self._check(backend, geometry, [130, 9], chunk=70)
+
     def test_random_problems(self) -> None:
         backend = self.make()
         for seed in range(25):
@@ -102,12 +126,19 @@ class AttentionSuite(ABC):
         *,
         chunk: int,
         dtype: str = "",
+        kv_dtype: str = "auto",
         seed: int = 0,
     ) -> None:
         import torch
 
         dtype = dtype or ("float32" if "float32" in backend.dtypes else min(backend.dtypes))
         problem = AttentionProblem(
-            geometry, lengths, dtype=getattr(torch, dtype), device=self.device, seed=seed
+            geometry,
+            lengths,
+            dtype=getattr(torch, dtype),
+            kv_dtype=kv_dtype,
+            device=self.device,
+            seed=seed,
         )
-        problem.check(backend, chunk=chunk, tolerance=_TOLERANCES[dtype])
+        tolerance = _TOLERANCES[dtype] + _KV_TOLERANCES.get(kv_dtype, 0.0)
+        problem.check(backend, chunk=chunk, tolerance=tolerance)

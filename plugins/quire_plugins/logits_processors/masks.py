@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quire.errors import UserError
 from quire_plugins.logits_processors.matchers import CompiledGrammars, Matchers
+from quire_plugins.logits_processors.vocabulary import llguidance_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +25,10 @@ class GrammarMasks:
 
     def __init__(self, *, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
         import numpy as np
-        from llguidance import LLExecutor, LLTokenizer
+        from llguidance import LLExecutor
 
         try:
-            vocabulary = LLTokenizer(tokenizer.to_json(), n_vocab=vocab_size, eos_token=list(eos_token_ids))
+            vocabulary = llguidance_tokenizer(tokenizer, vocab_size=vocab_size, eos_token_ids=eos_token_ids)
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"grammar: llguidance cannot read this model's tokenizer: {reason}") from None

@@ -31,7 +31,7 @@ class LiveServer:
     """Runs from `__enter__` to `__exit__`. `options` are those of `server.*`; `api_keys` may ask."""
 
     def __init__(
-        self, directory: Path, *, api_keys=(), limits: EngineLimits | None = None, **options
+        self, directory: Path, *, api_keys=(), limits: EngineLimits | None = None, tracer=None, **options
     ) -> None:
         registry = load_registry()
         composed = compose(OVERRIDES, registry)
@@ -41,6 +41,7 @@ class LiveServer:
         self.access_log = directory / "access.jsonl"
         self._api_keys = api_keys
         self._limits = limits
+        self._tracer = tracer
 
     def __enter__(self) -> LiveServer:
         self.engine = self.run.engine()
@@ -63,7 +64,9 @@ class LiveServer:
             version="0",
         )
         self._log = JsonLinesWriter(self.access_log)
-        self.app = create_app(self.context, api_keys=self._api_keys, access_log=self._log)
+        self.app = create_app(
+            self.context, api_keys=self._api_keys, access_log=self._log, tracer=self._tracer
+        )
         listener = listen(self.config)
         self.url = url_of(listener)
         self.port = listener.getsockname()[1]

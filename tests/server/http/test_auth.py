@@ -20,13 +20,20 @@ def test_keys_come_from_both_places(tmp_path, monkeypatch):
     assert read_api_keys(None) == frozenset()
 
 
-@pytest.mark.parametrize("content", [None, b"# none\n", b"\xff"])
-def test_a_file_without_keys_is_a_mistake(tmp_path, monkeypatch, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"# none\n", "holds no key; one a line is expected"),
+        (b"\xff", "is no text in UTF-8"),
+    ],
+)
+def test_a_file_without_keys_is_a_mistake(tmp_path, monkeypatch, content, message):
     monkeypatch.delenv("QUIRE_API_KEYS", raising=False)
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"server\.api_keys_file"):
+    with pytest.raises(UserError, match=rf"^server\.api_keys_file='.*keys': {message}$"):
         read_api_keys(str(path))
 
 

@@ -60,7 +60,7 @@ def error_of(answer, status: int) -> dict:
         ({"allowed_token_ids": [0], "min_tokens": 1}, "min_tokens"),
         ({"allowed_token_ids": [0, 5], "stop_token_ids": [5], "min_tokens": 1}, "min_tokens"),
         ({"stop_token_ids": list(range(2048)), "min_tokens": 1}, "min_tokens"),
-        ({"logit_bias": {"5000": 1}}, None),
+        ({"logit_bias": {"5000": 1}}, "logit_bias"),
         ({"logit_bias": [1]}, "logit_bias"),
         ({"stop": ""}, "stop"),
         ({"stop": [1]}, "stop"),
@@ -142,7 +142,7 @@ def test_a_response_that_cannot_be(http, fields, param):
 
 def test_the_message_names_the_processor_that_is_missing():
     with pytest.raises(ApiError, match=r"logits processor 'grammar'.*has logit_bias, penalties") as caught:
-        sampling_extra({"json_object": True}, frozenset({"penalties", "logit_bias"}))
+        sampling_extra({"json_object": True}, None, frozenset({"penalties", "logit_bias"}))
     assert caught.value.code == "unsupported"
 
 
@@ -202,3 +202,40 @@ def test_what_the_model_cannot_do_says_so(http):
     assert error_of(http.post("/v1/embeddings", json={"input": "a"}), 400)
     assert error_of(http.post("/rerank", json={"query": "a", "documents": ["b"]}), 400)
     assert error_of(http.post("/score", json={"text_1": "a", "text_2": ["b"]}), 400)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"vllm_xargs": {"nowhere": 1}}, "vllm_xargs.nowhere: there is no logits processor of that name; "),
+        (
+            {"vllm_xargs": {"grammar": {"regex": "a"}}, "guided_regex": "b"},
+            "vllm_xargs.grammar: is asked for ",
+        ),
+        ({"vllm_xargs": {"grammar": 3}}, "grammar=3: must be an object with one of json_object"),
+        ({"vllm_xargs": [3]}, "vllm_xargs: Input should be a valid dictionary"),
+    ],
+)
+def test_further_processors_are_named_as_they_are(http, fields, message):
+    assert message in error_of(http.post("/v1/completions", json={"prompt": "Hi", **fields}), 400)["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "type", "message"),
+    [
+        (b'{"prompt": "Hi"}', "application/x-www-form-urlencoded", "content-type must be application/json"),
+        (b'{"prompt": "Hi"}', None, "content-type must be application/json"),
+        (b"[]", "application/json", "the body: must be a JSON object"),
+        (b"null", "application/json", "the body: must be a JSON object"),
+        (b"", "application/json", "the body: must be a JSON object"),
+    ],
+)
+def test_a_body_that_is_no_object_is_told_what_it_should_be(http, content, type, message):
+    headers = {} if type is None else {"content-type": type}
+    error = error_of(http.post("/v1/completions", content=content, headers=headers), 400)
+    assert message in error["message"]
+
+
+def test_the_engines_own_name_of_a_request_is_not_told(http):
+    error = error_of(http.post("/v1/completions", json=COMPLETION | {"logit_bias": {"5000": 1}}), 400)
+    assert error["message"] == "logit_bias: token id 5000 is outside the vocabulary, must be in 0..2047"

@@ -47,6 +47,7 @@ WAYS = [
     ({"guided_grammar": LARK}, matches("x[abc]{3}")),
     ({"guided_grammar": EBNF}, matches("x[abc]{3}")),
     ({"structured_outputs": {"grammar": EBNF}}, matches("x[abc]{3}")),
+    ({"vllm_xargs": {"grammar": {"regex": "[0-9]{3}"}}}, matches("[0-9]{3}")),
 ]
 OBJECTS = [{"response_format": {"type": "json_object"}}, {"structured_outputs": {"json_object": True}}]
 TAGS = [

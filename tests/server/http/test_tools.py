@@ -204,3 +204,24 @@ def test_what_cannot_be_asked_of_tools(tool_http):
     )
     assert answer.status_code == 400
     assert "Unimplemented keys" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_strict_function_is_called_as_it_is_declared_or_not_at_all(tool_server, tool_http, path):
+    """A model that would write nothing but braces: where they begin a call, it is a valid one."""
+    (brace,) = tool_server.tokenizer.encode("{")
+    body = {"temperature": 1.0, "seed": 3, "logit_bias": {str(brace): 100}, "parallel_tool_calls": False}
+    begins_a_call = tool_server.config.tool_format is ToolFormatName.llama3
+    for strict in (False, True):
+        function = {**TOOLS[0]["function"], "strict": strict}
+        if "chat" in path:
+            fields = {"messages": HI, "tools": [{"type": "function", "function": function}], "max_tokens": 90}
+            (choice,) = tool_http.post(path, json={**body, **fields}).json()["choices"]
+            calls = [call["function"] for call in choice["message"].get("tool_calls", [])]
+        else:
+            fields = {"input": "Hi", "tools": [{"type": "function", **function}], "max_output_tokens": 90}
+            output = tool_http.post(path, json={**body, **fields}).json()["output"]
+            calls = [item for item in output if item["type"] == "function_call"]
+        assert len(calls) == (strict and begins_a_call)
+        for call in calls:
+            check_call(call["name"], call["arguments"])

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +24,11 @@ _log = logging.getLogger(__name__)
 def note(scope: MutableMapping[str, Any], **fields: Any) -> None:
     """Add to the line of the request that is being answered."""
     scope.get(_RECORD, {}).update(fields)
+
+
+def noted(scope: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """What has been noted so far of the request that is being answered."""
+    return scope.get(_RECORD, {})
 
 
 class AccessLog:

@@ -1,6 +1,6 @@
 """The application: routes, in the layers that every request goes through.
 
-access log -> CORS -> API keys -> bounds -> routes
+access log -> traces, where they are wanted -> CORS -> API keys -> bounds -> routes
 """
 
 from __future__ import annotations
@@ -36,13 +36,27 @@ from quire.server.http.streaming import ClientGone
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from opentelemetry.trace import Tracer
+
 _ROUTERS = (chat, completions, embeddings, health, metrics, models, page, rerank, responses, tokens)
 
 
-def create_app(context: ServerContext, *, api_keys: Iterable[str], access_log: JsonLinesWriter) -> FastAPI:
-    """The server's application. It neither starts the engine nor closes it, nor the log."""
+def create_app(
+    context: ServerContext,
+    *,
+    api_keys: Iterable[str],
+    access_log: JsonLinesWriter,
+    tracer: Tracer | None = None,
+) -> FastAPI:
+    """The server's application. It neither starts the engine nor closes it, nor the log, nor what exports the
+    spans of `tracer`, without which none are made.
+    """
     config = context.config
     layers = [Middleware(AccessLog, writer=access_log)]
+    if tracer is not None:
+        from quire.server.http.tracing import Tracing
+
+        layers.append(Middleware(Tracing, tracer=tracer))
     if config.cors_origins:
         layers.append(
             Middleware(

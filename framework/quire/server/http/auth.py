@@ -25,8 +25,10 @@ def read_api_keys(path: str | None) -> frozenset[str]:
     if path is not None:
         try:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"server.api_keys_file={path!r}: cannot be read: {error}") from None
+        except OSError as error:
+            raise UserError(f"server.api_keys_file={path!r}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"server.api_keys_file={path!r}: is no text in UTF-8") from None
         found = {line.strip() for line in lines if line.strip() and not line.strip().startswith("#")}
         if not found:
             raise UserError(f"server.api_keys_file={path!r}: holds no key; one a line is expected")

@@ -51,7 +51,7 @@ async def conversation_request(
             max_tokens=max_tokens,
             n=fields.n or 1,
             logprobs=logprobs,
-            extra=sampling_extra(grammar, context.processors),
+            extra=sampling_extra(grammar, fields.vllm_xargs, context.processors),
         ),
         tenant=fields.tenant,
         priority=fields.priority or 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ from quire.server.http.json_bytes import encode_json
 
 INVALID = "invalid_request_error"
 """The type of all that the client can mend."""
+_ENGINES_NAME = re.compile(r"^request '[^']*': ")
+"""How the engine begins: with a name that the client has never seen."""
+_FIELD = re.compile(r"(?!(?:grammar|text)\b)([a-z_]+)[=:\[.]")
+"""What a message is about, where it is a field of the request; no field for prompts or forms is called so."""
 
 
 class ApiError(Exception):
@@ -62,9 +67,9 @@ def as_api_error(error: Exception) -> ApiError:
         case HTTPException():
             return _of_http(error)
         case UserError():
-            message = str(error)
-            param = message.partition("=")[0]
-            return ApiError(400, message, param=param if param.isidentifier() else None)
+            message = _ENGINES_NAME.sub("", str(error))
+            named = _FIELD.match(message)
+            return ApiError(400, message, param=None if named is None else named[1])
         case QueueFull():
             return ApiError(
                 429, str(error), type="rate_limit_error", code="queue_full", headers=_retry_after(error)
@@ -88,6 +93,10 @@ def _retry_after(error: EngineUnavailable) -> dict[str, str]:
 def _invalid(error: RequestValidationError) -> ApiError:
     """The first of pydantic's complaints; in a union, of the branch that it tried first."""
     first = error.errors()[0]
+    if first["loc"] == ("body",) and isinstance(first["input"], bytes | str):
+        return ApiError(400, "the body: was not read as JSON; its content-type must be application/json")
+    if first["loc"] == ("body",):
+        return ApiError(400, "the body: must be a JSON object")
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is no JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
     path = [str(part) for part in first["loc"][1:]]

@@ -90,10 +90,26 @@ class GuidedFields(ApiModel):
         return next(iter(asked.values()), None)
 
 
-def sampling_extra(grammar: Mapping[str, Any] | None, processors: frozenset[str]) -> dict[str, Any]:
-    """`SamplingParams.extra` with the grammar in it. Raises ApiError if no processor keeps to grammars."""
+def sampling_extra(
+    grammar: Mapping[str, Any] | None, further: Mapping[str, Any] | None, processors: frozenset[str]
+) -> dict[str, Any]:
+    """`SamplingParams.extra`: the grammar, and parameters of `further` processors (`vllm_xargs`). Raises
+    ApiError for a processor that this server has not.
+    """
+    extra = dict(further or {})
+    for name in extra:
+        if name not in processors:
+            raise ApiError(
+                400,
+                f"vllm_xargs.{name}: there is no logits processor of that name; this server has "
+                f"{', '.join(sorted(processors)) or 'none'}",
+                param="vllm_xargs",
+                code="unsupported",
+            )
     if grammar is None:
-        return {}
+        return extra
+    if PROCESSOR in extra:
+        raise ApiError(400, f"vllm_xargs.{PROCESSOR}: is asked for by another field, too", param="vllm_xargs")
     if PROCESSOR not in processors:
         raise ApiError(
             400,
@@ -102,7 +118,7 @@ def sampling_extra(grammar: Mapping[str, Any] | None, processors: frozenset[str]
             param="response_format",
             code="unsupported",
         )
-    return {PROCESSOR: dict(grammar)}
+    return {**extra, PROCESSOR: dict(grammar)}
 
 
 def _guided(

@@ -45,6 +45,8 @@ class SamplingFields(GuidedFields):
     stop: str | list[str] | None = None
     stop_token_ids: list[_TokenId] | None = None
     ignore_eos: bool | None = None
+    vllm_xargs: dict[str, Any] | None = None
+    """Parameters of further logits processors by their names, as vLLM calls this."""
     user: str | None = None
     """The tenant, for schedulers that tell tenants apart."""
     priority: int | None = Field(default=None, ge=-(2**31), lt=2**31)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
@@ -35,7 +36,7 @@ def listen(config: ServerConfig) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(f"{where}: the port is in use; server.port=0 takes a free one") from None
-        raise UserError(f"{where}: cannot listen there: {error.strerror}") from None
+        raise UserError(f"{where}: cannot listen there: {os.strerror(error.errno or 0)}") from None
     # Connections inherit it. asyncio leaves out sockets that do not name their protocol, and the first piece
     # of a stream would wait until the client has acknowledged the headers: 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -21,6 +21,7 @@ class FunctionTool(ApiModel):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    """Whether every call of it keeps to the schema, also where the model may choose not to call."""
 
     def for_template(self) -> dict[str, Any]:
         """As chat templates read it."""
@@ -35,6 +36,10 @@ class FunctionTool(ApiModel):
         if not self.parameters:  # OpenAI's reading: it takes none
             return FunctionSchema(name=self.name)
         return FunctionSchema(name=self.name, parameters={"type": "object", **self.parameters})
+
+    def for_any_call(self) -> FunctionSchema:
+        """The same, with arguments of all kinds."""
+        return FunctionSchema(name=self.name, parameters={"type": "object"})
 
 
 class Tool(ApiModel):
@@ -77,10 +82,15 @@ class ToolsAsked:
 
     def grammar(self, asked: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """What the output must be: calls that are valid, where there must be calls; otherwise what was
-        `asked`, or calls. Raises ApiError where both cannot be had.
+        `asked`, or calls. Where nothing was asked and nothing must be called, text in which calls of strict
+        functions are valid, and those of others have an object of some kind for arguments; or, without any
+        strict function, whatever the model says. Raises ApiError where both cannot be had.
         """
         if not self.required and asked is None:
-            return None
+            if not any(function.strict for function in self.functions):
+                return None
+            schemas = [f.for_calls() if f.strict else f.for_any_call() for f in self.functions]
+            return {"lark": f"start: free\n{self.format.free_rule(schemas, parallel=self.parallel)}\n"}
         calls = self.format.calls_rule([f.for_calls() for f in self.functions], parallel=self.parallel)
         if self.required:  # whatever else was asked is about an answer in words, and there is none
             return {"lark": f"start: calls\n{calls}\n"}

@@ -21,15 +21,28 @@ class HermesFormat(ToolFormat):
         return HermesParser()
 
     def calls_rule(self, functions: Sequence[FunctionSchema], *, parallel: bool) -> str:
-        rules = ['calls: call ("\\n" call)*' if parallel else "calls: call"]
-        rules.append("call: " + " | ".join(f"call_{index}" for index in range(len(functions))))
-        for index, function in enumerate(functions):
-            begin = f'{OPEN}\n{{"name": {json.dumps(function.name)}, "arguments": '
-            end = f"}}\n{CLOSE}"
-            rules.append(
-                f"call_{index}: {json.dumps(begin)} {json_rule(function.parameters)} {json.dumps(end)}"
-            )
-        return "\n".join(rules)
+        several = 'calls: call ("\\n" call)*' if parallel else "calls: call"
+        return "\n".join([several, f"call: {_quoted(OPEN)} opened", *_opened_rules(functions)])
+
+    def free_rule(self, functions: Sequence[FunctionSchema], *, parallel: bool) -> str:
+        rules = ["free: begun* TEXT" if parallel else "free: begun | TEXT"]
+        # The first opening tag ends a lazy lexeme: text in which it stands is never plain text.
+        rules += ["begun: lead opened", f"lead[lazy]: TEXT {_quoted(OPEN)}", r"TEXT: /(.|\n)*/"]
+        return "\n".join(rules + _opened_rules(functions))
+
+
+def _opened_rules(functions: Sequence[FunctionSchema]) -> list[str]:
+    """Of what follows the opening tag."""
+    rules = ["opened: " + " | ".join(f"opened_{index}" for index in range(len(functions)))]
+    for index, function in enumerate(functions):
+        begin = _quoted(f'\n{{"name": {json.dumps(function.name)}, "arguments": ')
+        rules.append(f"opened_{index}: {begin} {json_rule(function.parameters)} " + _quoted(f"}}\n{CLOSE}"))
+    return rules
+
+
+def _quoted(text: str) -> str:
+    """As Lark writes a literal."""
+    return json.dumps(text)
 
 
 class HermesParser(ToolParser):

@@ -13,6 +13,8 @@ from quire.server.tools.call_reader import CallReader, CallStatus
 from quire.server.tools.tool_format import CallDelta, FunctionSchema, ToolFormat, ToolParser, json_rule
 
 TAG = "<|python_tag|>"
+_TAG, _SPACE = r"<\|python_tag\|>", r"[ \t\r\n]"
+"""As regular expressions."""
 
 
 class Llama3Format(ToolFormat):
@@ -28,6 +30,15 @@ class Llama3Format(ToolFormat):
             begin = f'{{"name": {json.dumps(function.name)}, "parameters": '
             rules.append(f'call_{index}: {json.dumps(begin)} {json_rule(function.parameters)} "}}"')
         return "\n".join(rules)
+
+    def free_rule(self, functions: Sequence[FunctionSchema], *, parallel: bool) -> str:
+        # An object at the very beginning may become a call at any of its keys, so that it has to be one.
+        rules = [
+            "free: LEAD? calls | ANSWER",
+            f"LEAD: /{_SPACE}+({_TAG}{_SPACE}*)?|{_TAG}{_SPACE}*/",
+            rf"ANSWER: /(.|\n)*/ & ~/{_SPACE}*({_TAG}{_SPACE}*)?\{{(.|\n)*/",
+        ]
+        return "\n".join([*rules, self.calls_rule(functions, parallel=parallel)])
 
 
 class Llama3Parser(ToolParser):

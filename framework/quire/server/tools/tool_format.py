@@ -74,6 +74,12 @@ class ToolFormat(ABC):
         valid calls: one, or with `parallel` one or more where the family's models can do that.
         """
 
+    @abstractmethod
+    def free_rule(self, functions: Sequence[FunctionSchema], *, parallel: bool) -> str:
+        """Rules of which `free` is any output that has valid calls only: free text, and from where it begins
+        a call, a call that `calls_rule` allows. With `parallel` there may be several, among the text.
+        """
+
 
 def json_rule(schema: Mapping[str, Any]) -> str:
     """What stands for a value that the schema allows in such a grammar. White space is limited, so that no

@@ -28,6 +28,7 @@ from quire.server.http.messages import Message
 from quire.server.http.sampling import SamplingFields
 from quire.server.http.streaming import DONE, EventStream, event, unless_gone
 from quire.server.http.tools import NamedTool, Tool, ToolsAsked, functions_of, tools_asked
+from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
 
 router = APIRouter()
@@ -135,7 +136,8 @@ async def _read(fields: ChatFields, context: ServerContext) -> _Job:
 
 async def _whole(job: _Job, http: HttpRequest, context: ServerContext) -> dict[str, Any]:
     usage, choices, found = job.usage(), job.choices(context), dict[int, dict[str, Any]]()
-    async with contextlib.aclosing(pieces(context.client, [job.request], whole=True)) as outputs:
+    asked = pieces(context.client, [job.request], whole=True, trace=trace_of(http.scope))
+    async with contextlib.aclosing(asked) as outputs:
         async for _, output in outputs:
             usage.add(output)
             found[output.index] = choices[output.index].message(output)
@@ -152,7 +154,8 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
     head = job.head("chat.completion.chunk")
     chunk = head | ({"usage": None} if fields.includes_usage else {})
     try:
-        async with contextlib.aclosing(pieces(context.client, [job.request])) as outputs:
+        asked = pieces(context.client, [job.request], trace=trace_of(http.scope))
+        async with contextlib.aclosing(asked) as outputs:
             async for _, output in outputs:
                 usage.add(output)
                 if fields.continuous_usage:

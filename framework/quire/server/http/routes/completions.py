@@ -28,6 +28,7 @@ from quire.server.http.grammar import sampling_extra
 from quire.server.http.prompts import Prompt, PromptField, check_total_length, read_prompts
 from quire.server.http.sampling import SamplingFields
 from quire.server.http.streaming import DONE, EventStream, event, unless_gone
+from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
 
 router = APIRouter()
@@ -168,7 +169,7 @@ def _sampling(fields: CompletionFields, context: ServerContext) -> SamplingParam
         max_tokens=_DEFAULT_MAX_TOKENS if fields.max_tokens is None else max(1, fields.max_tokens),
         n=best_of,
         logprobs=0 if fields.logprobs is None and ranked else fields.logprobs,
-        extra=sampling_extra(fields.grammar(), context.processors),
+        extra=sampling_extra(fields.grammar(), fields.vllm_xargs, context.processors),
     )
     return replace(sampling, prompt_logprobs=fields.logprobs) if fields.echo else sampling
 
@@ -176,7 +177,8 @@ def _sampling(fields: CompletionFields, context: ServerContext) -> SamplingParam
 async def _whole(job: _Job, http: HttpRequest, context: ServerContext) -> dict[str, Any]:
     usage = job.usage()
     drawn: list[list[SequenceOutput]] = [[] for _ in job.requests]
-    async with contextlib.aclosing(pieces(context.client, job.requests, whole=True)) as outputs:
+    asked = pieces(context.client, job.requests, whole=True, trace=trace_of(http.scope))
+    async with contextlib.aclosing(asked) as outputs:
         async for prompt, output in outputs:
             usage.add(output)
             drawn[prompt].append(output)
@@ -196,7 +198,8 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
     choices = [job.choice(index // n, index, context) for index in range(len(job.prompts) * n)]
     head = job.head | ({"usage": None} if fields.includes_usage else {})
     try:
-        async with contextlib.aclosing(pieces(context.client, job.requests)) as outputs:
+        asked = pieces(context.client, job.requests, trace=trace_of(http.scope))
+        async with contextlib.aclosing(asked) as outputs:
             async for prompt, output in outputs:
                 usage.add(output)
                 choice = choices[prompt * n + output.index].piece(output)

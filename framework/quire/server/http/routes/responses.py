@@ -28,6 +28,7 @@ from quire.server.http.response_output import ResponseOutput
 from quire.server.http.sampling import SamplingFields
 from quire.server.http.streaming import EventStream, event, unless_gone
 from quire.server.http.tools import FunctionTool, NamedTool, tools_asked
+from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
 
 router = APIRouter()
@@ -130,7 +131,8 @@ async def responses(fields: ResponseFields, http: HttpRequest, context: LoadedCo
 async def _whole(
     request: Request, output: ResponseOutput, usage: Usage, http: HttpRequest, context: ServerContext
 ) -> dict[str, Any]:
-    async with contextlib.aclosing(pieces(context.client, [request], whole=True)) as outputs:
+    asked = pieces(context.client, [request], whole=True, trace=trace_of(http.scope))
+    async with contextlib.aclosing(asked) as outputs:
         async for _, piece in outputs:
             for _ in output.take(piece):
                 pass  # the events are for streams; here the response itself counts
@@ -143,7 +145,8 @@ async def _events(
 ) -> AsyncGenerator[bytes, None]:
     begun = False
     try:
-        async with contextlib.aclosing(pieces(context.client, [request])) as outputs:
+        asked = pieces(context.client, [request], trace=trace_of(http.scope))
+        async with contextlib.aclosing(asked) as outputs:
             async for _, piece in outputs:
                 told = [] if begun else [event(each, each["type"]) for each in output.begin()]
                 begun = True
@@ -170,9 +173,7 @@ def _functions(tools: list[ResponseTool]) -> list[FunctionTool]:
             raise ApiError(
                 400, f"tools[{index}]: must be a function with a name, not {tool.type!r}", param="tools"
             )
-        functions.append(
-            FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters)
-        )
+        functions.append(FunctionTool.model_validate(tool.model_dump(exclude={"type"})))
     return functions
 
 
