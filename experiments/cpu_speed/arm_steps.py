@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 from arm import peaks
 
+DECODE = 24
+"""Decode steps of a round."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--batches", type=int, nargs="+", required=True)
     parser.add_argument("--prompt", type=int, default=256)
-    parser.add_argument("--decode", type=int, default=24, help="decode steps of each round")
+    parser.add_argument("--decode", type=int, default=DECODE, help="decode steps of each round")
     parser.add_argument("--rounds", type=int, default=1, help="of each batch that are timed")
     parser.add_argument("--warm-rounds", type=int, default=1, help="of each batch that come before")
     parser.add_argument("overrides", nargs="*", help="as on quire's command line")
@@ -49,17 +52,22 @@ def main() -> None:
     print(json.dumps({"batches": batches, "peak_rss_bytes": sum(peaks(os.getpid())) * 1024}))
 
 
+def output_tokens(batch: int, prompt: int, decode: int = DECODE) -> int:
+    """Of each request: the timed ones, and at least what the first decodes until the last has begun."""
+    return decode + 4 + batch * prompt // 512
+
+
 def time_round(engine, rng: np.random.Generator, batch: int, prompt: int, decode: int) -> dict:
     """Milliseconds of one round: the prompts, the median decode step, and that step's phases."""
     from quire.engine.request import Request, SamplingParams
 
-    beside = 2 + batch * prompt // 512  # at least what the first decodes until the last has begun
+    output = output_tokens(batch, prompt, decode)
     for index in range(batch):
         engine.add(
             Request(
                 id=str(index),
                 prompt_token_ids=tuple(rng.integers(0, engine.info.vocab_size, prompt).tolist()),
-                sampling=SamplingParams(temperature=0.0, max_tokens=decode + 2 + beside, ignore_eos=True),
+                sampling=SamplingParams(temperature=0.0, max_tokens=output, ignore_eos=True),
             )
         )
     records = []

@@ -2,9 +2,10 @@
 
     python experiments/cpu_speed/steps.py
 
-Each arm is a process of its own that drives the engine, and arms take turns; vLLM, tuned as its guide says,
-is among them where install_peers.py put it. Long contexts also compare attention=paged with attention=sdpa.
-quire's memory is held against weights x 1.15 + the KV asked for + 600 MB.
+Each arm is a process of its own that drives the engine, and arms take turns, every other round in the
+opposite order; vLLM, tuned as its guide says, is among them where install_peers.py put it. Long contexts also
+compare attention=paged with attention=sdpa. quire is given the KV that the largest batch fills and no more,
+and its peak memory is held against weights x 1.15 + that KV + 600 MB.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
+import tables
+from arm_steps import output_tokens
 from peers import DEFAULT_DIRECTORY, PEERS, Peer
 from workload import SHAPES, make_checkpoint
 
 from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
-KV_MIB = 600
 LONG_SEQUENCES = 8
+KV_TOKEN_BYTES = {"135m": 2 * 30 * 3 * 64 * 2, "0.6b": 2 * 28 * 8 * 128 * 2}
+"""K and V of all layers in bf16."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,16 @@ class Arm:
     model: str
     batches: tuple[int, ...]
     prompt: int
-    kv_mib: int
     attention: str = "paged"
     warm_rounds: int = 1
     peer: Peer | None = None
     """Where vLLM is, for an arm of its own."""
+
+    @property
+    def kv_mib(self) -> int:
+        """What the largest batch fills: prompts, and what every request generates (see arm_steps.py)."""
+        tokens = max(batch * (self.prompt + output_tokens(batch, self.prompt) + 96) for batch in self.batches)
+        return -(-tokens * KV_TOKEN_BYTES[self.model] // 2**20)
 
 
 def make_models(directory: Path, *, quick: bool) -> None:
@@ -70,14 +81,13 @@ def make_models(directory: Path, *, quick: bool) -> None:
 
 def make_arms(*, quick: bool, peers: Path) -> dict[str, Arm]:
     """By name, in the order in which they take turns. An arm of vLLM is called as quire's, and ", vLLM"."""
-    arms = {"135m": Arm("135m", (1, 4, 16), 256, KV_MIB)}
+    arms = {"135m": Arm("135m", (1, 4, 16), 256)}
     if not quick:
-        arms["0.6b"] = Arm("0.6b", (1, 4, 16), 256, KV_MIB)
+        arms["0.6b"] = Arm("0.6b", (1, 4, 16), 256)
     for context in (1024,) if quick else (4096, 8192):
         for attention in ("paged", "sdpa"):
-            kv_mib = LONG_SEQUENCES * (context + 256) * 23040 // 2**20  # 23,040 bytes a token
             arms[f"135m, {LONG_SEQUENCES} sequences of {context}, {attention}"] = Arm(
-                "135m", (LONG_SEQUENCES,), context, kv_mib, attention, warm_rounds=0
+                "135m", (LONG_SEQUENCES,), context, attention, warm_rounds=0
             )
     vllm = PEERS["vllm"](peers)
     if vllm.version() is None or vllm.preloads() is None:
@@ -139,26 +149,36 @@ def summarise(arm: Arm, runs: list[dict], models: Path) -> dict:
             key: [value for run in runs for value in run["batches"][batch][key]]
             for key in runs[0]["batches"][batch]
         }
-        times[batch] = {
-            key: {"median": statistics.median(each), "min": min(each), "max": max(each)}
-            for key, each in rounds.items()
-        }
+        times[batch] = {key: median_and_range(each) for key, each in rounds.items()}
     summary = {"batches": times, "peak_rss_bytes": max(run["peak_rss_bytes"] for run in runs)}
     if arm.peer is not None:
         return summary | {"version": arm.peer.version()}
     return summary | {"peak_rss_bound_bytes": int(weights * 1.15) + arm.kv_mib * 2**20 + 600 * 10**6}
 
 
-def ratios_to_peer(summaries: dict[str, dict]) -> dict[str, dict]:
-    """quire's milliseconds in vLLM's: medians over medians, by arm and batch."""
+def ratios(runs: dict[str, list[dict]], other: Callable[[str], str]) -> dict[str, dict]:
+    """Milliseconds of an arm in those of the `other` one that its name leads to, where both ran: by arm and
+    batch, the median, least and most of the rounds, in each of which the two are divided.
+    """
     return {
         name: {
-            batch: {key: times[key]["median"] / theirs[batch][key]["median"] for key in theirs[batch]}
-            for batch, times in summary["batches"].items()
+            batch: {
+                key: median_and_range(
+                    mine["batches"][batch][key][0] / theirs["batches"][batch][key][0]
+                    for mine, theirs in zip(made, runs[other(name)], strict=True)
+                )
+                for key in ("prefill_ms", "decode_ms")
+            }
+            for batch in made[0]["batches"]
         }
-        for name, summary in summaries.items()
-        if (theirs := summaries.get(f"{name}, vLLM", {}).get("batches"))
+        for name, made in runs.items()
+        if other(name) != name and other(name) in runs
     }
+
+
+def median_and_range(values: Iterable[float]) -> dict[str, float]:
+    each = list(values)
+    return {"median": statistics.median(each), "min": min(each), "max": max(each)}
 
 
 def main() -> None:
@@ -168,43 +188,37 @@ def main() -> None:
     parser.add_argument(
         "--peers", type=Path, default=DEFAULT_DIRECTORY, help="where install_peers.py put them"
     )
+    parser.add_argument(
+        "--arms", nargs="+", metavar="WORD", default=[""], help="only arms whose name has one of these words"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "steps.json")
     arguments = parser.parse_args()
-    arms = make_arms(quick=arguments.quick, peers=arguments.peers)
+    arms = {
+        name: arm
+        for name, arm in make_arms(quick=arguments.quick, peers=arguments.peers).items()
+        if any(word in name for word in arguments.arms)
+    }
     runs: dict[str, list[dict]] = {name: [] for name in arms}
     with tempfile.TemporaryDirectory() as directory:
         models = Path(directory)
         make_models(models, quick=arguments.quick)
         for repeat in range(arguments.repeats):
-            for name, arm in arms.items():
-                runs[name].append(run_arm(arm, models))
+            for name in list(arms)[:: 1 if repeat % 2 == 0 else -1]:
+                runs[name].append(run_arm(arms[name], models))
                 print(f"{repeat + 1}/{arguments.repeats} {name}", flush=True)
         summaries = {name: summarise(arm, runs[name], models) for name, arm in arms.items()}
     report = {
         "command": command_line("experiments/cpu_speed/steps.py"),
         "commit": commit_of(Path(__file__)),
         "machine": describe_machine(),
+        "rounds": arguments.repeats,
+        "versions": {name: version(name) for name in ("quire", "torch")},
         "arms": summaries,
-        "ratios_to_vllm": ratios_to_peer(summaries),
+        "ratios_to_vllm": ratios(runs, lambda name: f"{name}, vLLM"),
+        "ratios_to_sdpa": ratios(runs, lambda name: name.replace("paged", "sdpa")),
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    for name, summary in summaries.items():
-        bound = summary.get("peak_rss_bound_bytes")
-        print(
-            f"{name}: peak {summary['peak_rss_bytes'] / 1e6:.0f} MB"
-            + (f", bound {bound / 1e6:.0f} MB" if bound is not None else "")
-        )
-        for batch, times in summary["batches"].items():
-            prefill, decode = times["prefill_ms"], times["decode_ms"]
-            print(
-                f"  batch {batch}: prefill {prefill['median']:.0f} ms [{prefill['min']:.0f},"
-                f" {prefill['max']:.0f}], decode step {decode['median']:.1f} ms [{decode['min']:.1f},"
-                f" {decode['max']:.1f}]"
-            )
-    for name, batches in report["ratios_to_vllm"].items():
-        for batch, ratio in batches.items():
-            shown = ", ".join(f"{key.removesuffix('_ms')} {value:.2f}" for key, value in ratio.items())
-            print(f"{name}, batch {batch}, in vLLM's times: {shown}")
+    print(tables.steps(report))
 
 
 if __name__ == "__main__":

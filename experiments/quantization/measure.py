@@ -3,7 +3,8 @@
     python experiments/quantization/measure.py
 
 Perplexity and divergence come from transformers' own models, each of whose linear layers multiplies by the
-plugin's product instead; known answers come from the engine.
+plugin's product instead, or whose keys and values are rounded as engine.kv_dtype keeps them; known answers
+come from the engine. The table of README.md is written from the results; `--table` does no more than that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from quire import LLM, SamplingParams
 from quire.config.compose import compose
+from quire.engine.config import KVDtype
+from quire.interfaces.attention import kv_element_dtype
 from quire.interfaces.ops import Ops
 from quire.interfaces.quantization import Quantization
 from quire.jobs.provenance import command_line, commit_of, describe_machine
@@ -33,6 +39,7 @@ from quire.registry import load_registry
 from quire.text.corpus import corpus
 from quire.text.known_answers import known_answer_tasks
 from quire.text.tokenizer import Tokenizer
+from quire_kernels.reference import quantise_tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cpu_speed"))
 from workload import SHAPES, make_checkpoint
@@ -45,7 +52,13 @@ ARMS = (
     ("quantization=w4a16",),
     ("quantization=w4a16", "quantization.group_size=128"),
     ("quantization=w4a16", "quantization.symmetric=true"),
+    ("engine.kv_dtype=int8",),
+    ("engine.kv_dtype=fp8_e4m3",),
+    ("quantization=w8a8", "engine.kv_dtype=int8"),
 )
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
+"""What is between these lines of the README is written by `write_table`."""
 
 
 class Layer(nn.Module):
@@ -60,7 +73,7 @@ class Layer(nn.Module):
 
 
 def quantised(directory: Path, overrides: tuple[str, ...]) -> Any:
-    """The model in bfloat16, its linear layers as the configuration makes them."""
+    """The model in bfloat16, its linear layers and its keys and values as the configuration makes them."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
     registry = load_registry()
     config = compose(overrides, registry)
@@ -72,7 +85,23 @@ def quantised(directory: Path, overrides: tuple[str, ...]) -> Any:
         parent, _, name = path.rpartition(".")
         product = quantization.linear(layer.weight.detach(), layer.bias, name=path, ops=ops)
         setattr(model.get_submodule(parent), name, Layer(product))
+    if config.engine.kv_dtype is not KVDtype.auto:
+        kept = kv_element_dtype(config.engine.kv_dtype.value, dtype=model.dtype)
+        AttentionInterface.register(str(kept), partial(attend_rounded, kept))
+        AttentionMaskInterface.register(str(kept), sdpa_mask)
+        model.set_attn_implementation(str(kept))
     return model
+
+
+def attend_rounded(
+    kept: torch.dtype, module: nn.Module, query: Any, key: Any, value: Any, *rest: Any, **options: Any
+):
+    """transformers' attention to keys and values [1, heads, tokens, dimensions] out of 8 bits."""
+    rounded = []
+    for x in (key, value):
+        codes, scales = quantise_tokens(x, kept)
+        rounded.append((codes.float() * scales[..., None]).to(x.dtype))
+    return sdpa_attention_forward(module, query, *rounded, *rest, **options)
 
 
 def held_out(tokenizer: Tokenizer, documents: int) -> Iterator[torch.Tensor]:
@@ -109,12 +138,35 @@ def known_answers(overrides: tuple[str, ...], count: int) -> float:
     return sum(right) / count
 
 
+def write_table(report: dict[str, Any]) -> None:
+    """Replace the table in the README by that of `report`."""
+    lines = [
+        "| configuration | perplexity | known answers | KL, demo model | KL, random model | same likeliest |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in report["rows"]:
+        name = row["configuration"].replace("quantization=none", "bfloat16")
+        demo, random = row["demo"], row["random_135m"]
+        lines.append(
+            f"| {name} | {row['perplexity']:.2f} | {row['known_answers']:.1%} | {demo['kl']:.4f} "
+            f"| {random['kl']:.5f} | {random['same_token']:.0%} |"
+        )
+    scope = f"{report['documents']} texts, {report['tasks']} tasks; {report['machine']['cpu']}.\n"
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    README.write_text(before + BEGIN + "\n".join(lines) + "\n\n" + scope + END + after, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--documents", type=int, default=100, help="held-out texts for perplexity")
     parser.add_argument("--tasks", type=int, default=400, help="known-answer tasks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.json")
+    parser.add_argument("--table", action="store_true", help="only write the README's table from --out")
     arguments = parser.parse_args()
+    if arguments.table:
+        write_table(json.loads(arguments.out.read_text()))
+        return
     demo = open_checkpoint("demo").path
     texts = list(held_out(Tokenizer.load(demo), arguments.documents))
     generator = torch.Generator().manual_seed(0)
@@ -143,6 +195,8 @@ def main() -> None:
         "rows": rows,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    if arguments.out.parent == README.parent:
+        write_table(report)
 
 
 if __name__ == "__main__":

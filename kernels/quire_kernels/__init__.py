@@ -12,13 +12,20 @@ Legend of shape suffixes:
 Every implementation exports
 
     kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype) -> (shape of K, shape of V)
-    store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T)
+    store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T, *, k_scales_NKB=None, v_scales_NKB=None)
     paged_attention(q_THD, k_cache, v_cache, tables_SM, query_starts_S1, seq_lens_S, out_THD, *,
-                    scale, window=None, softcap=None, sinks_H=None, lse_TH=None, plan=None)
+                    scale, window=None, softcap=None, sinks_H=None, lse_TH=None,
+                    k_scales_NKB=None, v_scales_NKB=None, plan=None)
     plan_attention(query_starts_S1, seq_lens_S, *, heads, kv_heads, block_size, window=None) -> plan
     rms_norm(x_TE, weight_E, out_TE, *, eps, residual_TE=None, unit_offset=False)
     rotary(q_THD, k_TKD, positions_T, cos_sin_PR, *, interleaved=False)
     act_mul(gate_up_T2I, out_TI, *, activation)
+
+of which `triton` and `reference` also export the middle of a layer as one, and the choice of tokens:
+
+    rotate_store_kv(q_THD, k_TKD, v_TKD, k_cache, v_cache, slots_T, positions_T, cos_sin_PR, *,
+                    q_norm_D=None, k_norm_D=None, eps=1e-6, unit_offset=False, interleaved=False)
+    sample_tokens(logits_RV, tokens_R, *, temperatures_R, top_ks_R, top_ps_R, min_ps_R, seeds_R, positions_R)
 
 and `cpu`, with functions in `reference` for an oracle, products whose weights are held once, packed:
 
@@ -26,10 +33,24 @@ and `cpu`, with functions in `reference` for an oracle, products whose weights a
     Int8Linear(values_OI, scales_O, bias_O)                                 int8_linear
     GroupwiseLinear(values_OI, scales_OG, zeros_OG, bias_O, *, bits, group_size)   groupwise_linear
 
+and `triton`, again with functions in `reference`, products with integers, in fp8 and of experts:
+
+    GroupwiseLinear(values_OI, scales_OG, zeros_OG, bias_O, *, bits, group_size)   groupwise_linear
+    Fp8Linear(weight_OI, bias_O)               quantise_rows_fp8(x_TI) -> (values_TI, scales_T)
+                                               fp8_linear(values_TI, scales_T, weight_OI, weight_scales_O,
+                                                          bias_O, out_TO)
+    grouped_linear(x_TI, weight_XOI, ends_X, out_TO)
+    GroupedGroupwiseLinear(list of pack_groups(values_OI, scales_OG, zeros_OG, *, bits, group_size))
+
 with these meanings:
 
 `slots_T` (int64) addresses the cache by token: slot = block * B + offset in the block. A negative slot is
 skipped. The layout inside a block belongs to the implementation; the block is always dimension 0.
+
+A cache of 8 bits has the shapes that `kv_cache_shapes` gives for k's own type, and elements of type int8 or
+float8_e4m3fn; the two float32 tensors of scales say what the values of each token and head are to be
+multiplied by. `store_kv` chooses the scale: the largest value becomes 127 or 448, and one that is not finite
+makes the scale NaN (`reference.quantise_tokens`).
 
 `paged_attention` is causal and unified: sequence s owns the query rows query_starts[s]:query_starts[s+1]
 (int32); they are the last tokens of its seq_lens[s] (int32) cached tokens, so the row i of n sits at
@@ -49,8 +70,22 @@ type. x, out and residual may also be [T, H, E] (the norms of single heads), and
 position p (`positions_T` is int64); only the first R of D dimensions are rotated. Halves are paired
 (i, i + R/2), or (2i, 2i + 1) when `interleaved`.
 
+`rotate_store_kv` is `rms_norm` of the heads of q and k, where both weights are given, then `rotary`, then
+`store_kv`, rounded wherever these round. q ends in place, k in the cache only: k_TKD stays as it was.
+
 `act_mul` computes act(gate) * up, where gate is the first half of the last dimension; `activation` is "silu"
 or "gelu_tanh".
+
+`sample_tokens` draws from each row of V logits (float32, one of them finite) and writes its token id (int64).
+Of probabilities at temperatures_R (float32) it keeps those of the top_ks_R (int32, V for all) largest logits
+and their equals; of these the fewest, from the largest on, whose share reaches top_ps_R (float64, 1 for all;
+of equals at the border the first); of these what is at least min_ps_R (float64) of the row's largest.
+Probabilities count in units of 2^-40 of the largest, so sums are exact. The draw is the first token whose
+cumulative share exceeds the uniform number that Philox4x32-10 makes of key seeds_R and counter positions_R
+(int64, the bits of unsigned ones). At a temperature of 0 it is the first of the largest logits.
+
+`grouped_linear` multiplies rows ends_X[g - 1]:ends_X[g] (int32) of x with the g-th of X weights; rows from
+the last end on are left alone. fp8 is e4m3, with a scale for every row of both factors.
 
 Activations (q, k, v, x, residual, gate_up, out) may be slices of a wider tensor, as q is of a merged QKV
 projection: only their last dimension has to be dense.

@@ -34,17 +34,42 @@ class AttentionCase:
 
     def cache(self, ops: ModuleType, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """K and V of `ops`, NaN wherever no visible token is stored."""
-        _, kv_heads, head_dim = self.k_LKD.shape
-        shapes = ops.kv_cache_shapes(self.num_blocks, kv_heads, self.block_size, head_dim, dtype)
-        k_cache, v_cache = (
-            torch.full(shape, float("nan"), dtype=dtype, device=self.q_THD.device) for shape in shapes
-        )
-        ops.store_kv(self.k_LKD.to(dtype), self.v_LKD.to(dtype), k_cache, v_cache, self.slots_L)
+        k_cache, v_cache, _ = self.eight_bit_cache(ops, dtype, None)
         return k_cache, v_cache
 
-    def run(self, ops: ModuleType, dtype: torch.dtype, *, planned: bool = True) -> tuple[Tensor, Tensor]:
+    def eight_bit_cache(
+        self, ops: ModuleType, dtype: torch.dtype, kv_dtype: torch.dtype | None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The same with elements of `kv_dtype`, and the scales by the names that the functions of `ops` have
+        for them; none where `kv_dtype` is None.
+        """
+        _, kv_heads, head_dim = self.k_LKD.shape
+        shapes = ops.kv_cache_shapes(self.num_blocks, kv_heads, self.block_size, head_dim, dtype)
+        device = self.q_THD.device
+        k_cache, v_cache = (torch.empty(shape, dtype=kv_dtype or dtype, device=device) for shape in shapes)
+        for cache in (k_cache, v_cache):
+            if kv_dtype is None:
+                cache.fill_(float("nan"))
+            else:
+                cache.view(torch.uint8).fill_(255)  # NaN in float8, and the scales of int8 are
+        scales = {
+            name: torch.full((self.num_blocks, kv_heads, self.block_size), float("nan"), device=device)
+            for name in ("k_scales_NKB", "v_scales_NKB")
+            if kv_dtype is not None
+        }
+        ops.store_kv(self.k_LKD.to(dtype), self.v_LKD.to(dtype), k_cache, v_cache, self.slots_L, **scales)
+        return k_cache, v_cache, scales
+
+    def run(
+        self,
+        ops: ModuleType,
+        dtype: torch.dtype,
+        *,
+        kv_dtype: torch.dtype | None = None,
+        planned: bool = True,
+    ) -> tuple[Tensor, Tensor]:
         """Output [T, H, D] in `dtype` and log-sum-exp [T, H] of `ops.paged_attention`."""
-        k_cache, v_cache = self.cache(ops, dtype)
+        k_cache, v_cache, scales = self.eight_bit_cache(ops, dtype, kv_dtype)
         q_THD = self.q_THD.to(dtype)
         out_THD = torch.full_like(q_THD, float("nan"))
         wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -73,12 +98,13 @@ class AttentionCase:
             sinks_H=self.sinks_H,
             lse_TH=lse_TH,
             plan=plan,
+            **scales,
         )
         return out_THD, lse_TH
 
-    def expected(self) -> tuple[Tensor, Tensor]:
-        """The reference in float64."""
-        return self.run(reference, torch.float64)
+    def expected(self, kv_dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """The reference in float64; of what was rounded to `kv_dtype`, if that is given."""
+        return self.run(reference, torch.float64, kv_dtype=kv_dtype)
 
 
 def attention_case(

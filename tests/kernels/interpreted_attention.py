@@ -9,7 +9,8 @@ from cases import AttentionCase, attention_case, mixed_sequences
 
 from quire_kernels import reference
 from quire_kernels import triton as kernels
-from quire_kernels.triton import launch
+from quire_kernels.triton import attention, launch
+from quire_kernels.triton.attention_launch import attention_shares
 
 TOLERANCE = {
     torch.float32: {"rtol": 2e-6, "atol": 2e-6},
@@ -30,7 +31,7 @@ def check(case: AttentionCase, dtype: torch.dtype, *, planned: bool = True) -> N
 
 
 def share_keys(monkeypatch: pytest.MonkeyPatch, shares: int) -> None:
-    monkeypatch.setattr(launch, "attention_shares", lambda *_, **__: shares)
+    monkeypatch.setattr(attention, "attention_shares", lambda *_, **__: shares)
 
 
 @DTYPES
@@ -110,7 +111,7 @@ def test_long_contexts_are_shared_by_themselves():
     case = attention_case([(1, 1030)], heads=2, kv_heads=1, head_dim=16, block_size=64)
     check(case, torch.float32)
     assert (
-        launch.attention_shares(
+        attention_shares(
             launch.architecture_of(torch.device("cpu")),
             sequences=1,
             kv_heads=1,
@@ -200,3 +201,55 @@ def test_store_writes_the_slots_and_nothing_else(heads, dtype):
             if slot >= 0:
                 expected[slot // 16, :, slot % 16] = x_TKD[token]
         assert torch.equal(cache, expected)
+
+
+CODES = pytest.mark.parametrize("code", [torch.int8, torch.float8_e4m3fn], ids=["int8", "fp8_e4m3"])
+
+
+@CODES
+@DTYPES
+@pytest.mark.parametrize("sequences", [LONG, DECODES], ids=["prefill", "decode"])
+@pytest.mark.parametrize("options", [{}, {"window": 33, "softcap": 2.0, "sinks": True}], ids=["plain", "all"])
+def test_a_cache_of_eight_bits(dtype, code, sequences, options):
+    case = attention_case(sequences, heads=6, kv_heads=2, head_dim=80, block_size=16, dtype=dtype, **options)
+    out_THD, lse_TH = case.run(FAST, dtype, kv_dtype=code)
+    expected_THD, expected_TH = case.expected(code)
+    torch.testing.assert_close(out_THD.double(), expected_THD, **TOLERANCE[dtype])
+    torch.testing.assert_close(lse_TH.double(), expected_TH, rtol=2e-6, atol=2e-6)
+
+
+@CODES
+def test_values_of_any_size_survive_float16(code):
+    """The scale of a value as small as these, times a weight, is less than any float16."""
+    case = attention_case(
+        [(1, 40), (20, 20)], heads=1, kv_heads=1, head_dim=16, block_size=16, dtype=torch.float16
+    )
+    case = dataclasses.replace(case, v_LKD=case.v_LKD * 1e-3)
+    out_THD, _ = case.run(FAST, torch.float16, kv_dtype=code)
+    expected_THD, _ = case.expected(code)
+    torch.testing.assert_close(out_THD.double(), expected_THD, rtol=4e-3, atol=2e-6)
+
+
+@CODES
+@DTYPES
+@pytest.mark.parametrize("heads", [1, 3])
+def test_store_rounds_to_eight_bits_as_the_reference_does(dtype, code, heads):
+    generator = torch.Generator().manual_seed(heads)
+    x_TKD = torch.randn(8, heads, 80, generator=generator)
+    x_TKD[1] = 0
+    x_TKD[2] *= 1e-3
+    x_TKD[3] = 448 * torch.logspace(0, -7, 80)
+    x_TKD[4] = torch.arange(-127, 113, 3)[:80] / 2  # with a scale of 1, many are halfway between two integers
+    x_TKD[4, :, 0] = 127
+    x_TKD[5, 0, 3] = float("nan")
+    x_TKD[6, 0, 4] = float("inf")
+    x_TKD = x_TKD.to(dtype)
+    slots_T = torch.tensor([5, 17, 64, -1, 0, 33, 34, 79])
+    stored = []
+    for ops in (kernels, reference):
+        caches = [torch.zeros(5, heads, 16, 80, dtype=torch.uint8).view(code) for _ in range(2)]
+        scales = [torch.zeros(5, heads, 16) for _ in range(2)]
+        ops.store_kv(x_TKD, x_TKD.flip(0), *caches, slots_T, k_scales_NKB=scales[0], v_scales_NKB=scales[1])
+        stored.append((*(cache.view(torch.uint8) for cache in caches), *scales))
+    for ours, expected in zip(*stored, strict=True):
+        assert torch.equal(ours.nan_to_num(-1.0), expected.nan_to_num(-1.0))

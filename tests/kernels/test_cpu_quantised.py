@@ -17,6 +17,8 @@ GROUPED = [
     (70, 47, 136, 32),
     (5, 60, 77, 64),
     (2, 50, 300, 256),
+    (25, 49, 1100, 64),  # more than a tile holds, for rows that are many
+    (200, 48, 40, 24),  # more rows than a work item has
 ]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 
@@ -87,28 +89,43 @@ def test_groupwise(shape: tuple[int, int, int, int], dtype: torch.dtype, bits: i
         )
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.usefixtures("isa")
+def test_a_group_is_exact_at_the_ends_of_the_range(bits: int) -> None:
+    """Values less zeros go from -(2 ** bits - 1) to 2 ** bits - 1, all of which bfloat16 has to hold."""
+    last = (1 << bits) - 1
+    ends = torch.tensor([0, last], dtype=torch.uint8)
+    values, zeros = ends.repeat_interleave(32)[:, None].repeat(1, 64), ends.repeat(32)[:, None]
+    product = cpu.GroupwiseLinear(values, torch.ones(64, 1), zeros, None, bits=bits, group_size=64)
+    expected = 64 * (values[:, 0].float() - zeros[:, 0].float())
+    assert torch.equal(product.in_float32(torch.ones(1, 64).bfloat16())[0], expected)
+    assert set(expected.tolist()) == {0.0, 64.0 * last, -64.0 * last}
+
+
 def products() -> dict[str, tuple[cpu.Int8Linear | cpu.GroupwiseLinear, int]]:
-    x, values, scales, bias = int8_problem(1, 700, 300, torch.float32)
-    del x
-    grouped = torch.randint(0, 16, (700, 300), dtype=torch.uint8)
+    _, values, scales, bias = int8_problem(1, 90, 1100, torch.float32)
+    grouped = torch.randint(0, 16, (90, 1100), dtype=torch.uint8)
+    zeros = torch.randint(0, 16, (90, 18), dtype=torch.uint8)
     return {
-        "int8": (cpu.Int8Linear(values, scales, bias), 300),
-        "int4": (cpu.GroupwiseLinear(grouped, torch.rand(700, 5), None, bias, bits=4, group_size=64), 300),
+        "int8": (cpu.Int8Linear(values, scales, bias), 1100),
+        "int4": (cpu.GroupwiseLinear(grouped, torch.rand(90, 18), zeros, bias, bits=4, group_size=64), 1100),
     }
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 def test_a_row_is_the_same_bits_alone_in_a_batch_and_for_any_number_of_threads(kind: str) -> None:
     product, inputs = products()[kind]
-    x = torch.randn(150, inputs).bfloat16()
+    x = torch.randn(400, inputs).bfloat16()
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         one = product(x)
         torch.set_num_threads(2)
         assert torch.equal(product(x), one)
-        for rows in (1, 2, 7, 64, 65):
+        for rows in (*range(1, 14), 24, 25, 64, 65, 200):
             assert torch.equal(product(x[:rows]), one[:rows])
+        torch.set_num_threads(9)  # more than there are panels: rows are shared out as well
+        assert torch.equal(product(x), one)
     finally:
         torch.set_num_threads(threads)
 
@@ -121,7 +138,7 @@ def test_float32_of_bfloat16_rows(kind: str) -> None:
     assert wide.dtype == torch.float32
     assert not torch.equal(wide, wide.bfloat16().float())
     assert torch.equal(wide.bfloat16(), product(x))
-    assert product(x[:0]).shape == (0, 700)
+    assert product(x[:0]).shape == (0, 90)
 
 
 def test_mistakes_are_named() -> None:

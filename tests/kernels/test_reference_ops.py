@@ -64,3 +64,68 @@ def test_act_mul():
     torch.testing.assert_close(out, 0.5 * gate * (1 + torch.tanh(inner)) * up)
     with pytest.raises(ValueError, match="'relu' is unknown"):
         reference.act_mul(gate_up, out, activation="relu")
+
+
+def test_sampling_follows_the_distribution_that_is_left():
+    """The oracle of the kernel against probabilities worked out by hand: 8/15, 4/15, 2/15, 1/15."""
+    logits_V = torch.tensor([2.0, 8.0, 1.0, 4.0, 0.0]).log()
+    rows = 3000
+    for options, expected in (
+        ({}, {1: 8 / 15, 3: 4 / 15, 0: 2 / 15, 2: 1 / 15}),
+        ({"top_k": 3}, {1: 8 / 14, 3: 4 / 14, 0: 2 / 14}),
+        ({"top_p": 0.79}, {1: 8 / 12, 3: 4 / 12}),
+        ({"top_p": 0.81}, {1: 8 / 14, 3: 4 / 14, 0: 2 / 14}),
+        ({"min_p": 0.2}, {1: 8 / 14, 3: 4 / 14, 0: 2 / 14}),
+        ({"temperature": 0.5}, {1: 64 / 85, 3: 16 / 85, 0: 4 / 85, 2: 1 / 85}),
+        ({"temperature": 0.0}, {1: 1.0}),
+    ):
+        tokens_R = torch.empty(rows, dtype=torch.int64)
+        reference.sample_tokens(
+            logits_V.expand(rows, 5),
+            tokens_R,
+            temperatures_R=torch.full((rows,), options.get("temperature", 1.0)),
+            top_ks_R=torch.full((rows,), options.get("top_k", 5), dtype=torch.int32),
+            top_ps_R=torch.full((rows,), options.get("top_p", 1.0), dtype=torch.float64),
+            min_ps_R=torch.full((rows,), options.get("min_p", 0.0), dtype=torch.float64),
+            seeds_R=torch.arange(rows) - 5,
+            positions_R=torch.arange(rows) * 7,
+        )
+        counts = torch.bincount(tokens_R, minlength=5) / rows
+        wanted = torch.tensor([expected.get(token, 0.0) for token in range(5)])
+        assert (counts[wanted == 0] == 0).all()
+        torch.testing.assert_close(counts, wanted, rtol=0, atol=0.04)
+
+
+def test_the_middle_of_a_layer_by_hand():
+    """Complex products of normed heads; keys and values at their slots, queries in place."""
+    q_THD, k_TKD, v_TKD = (torch.randn(3, heads, 6, dtype=torch.float64) for heads in (4, 2, 2))
+    q_norm_D, k_norm_D = torch.rand(2, 6, dtype=torch.float64) + 0.5
+    angles_P2 = torch.rand(9, 2, dtype=torch.float64)
+    positions_T, slots_T = torch.tensor([0, 8, 3]), torch.tensor([5, -1, 0])
+    expected = []
+    for x, weight_D in ((q_THD, q_norm_D), (k_TKD, k_norm_D)):
+        x = functional.rms_norm(x, (6,), weight_D, eps=1e-5)
+        turns_T12 = torch.polar(torch.ones_like(angles_P2), angles_P2)[positions_T, None]
+        turned = torch.complex(x[..., :2], x[..., 2:4]) * turns_T12
+        expected.append(torch.cat([turned.real, turned.imag, x[..., 4:]], dim=-1))
+    k_before_TKD = k_TKD.clone()
+    k_cache, v_cache = (torch.zeros(2, 2, 4, 6, dtype=torch.float64) for _ in range(2))
+    reference.rotate_store_kv(
+        q_THD,
+        k_TKD,
+        v_TKD,
+        k_cache,
+        v_cache,
+        slots_T,
+        positions_T,
+        torch.cat([angles_P2.cos(), angles_P2.sin()], dim=-1),
+        q_norm_D=q_norm_D,
+        k_norm_D=k_norm_D,
+        eps=1e-5,
+    )
+    torch.testing.assert_close(q_THD, expected[0])
+    assert torch.equal(k_TKD, k_before_TKD)
+    torch.testing.assert_close(k_cache[1, :, 1], expected[1][0])
+    torch.testing.assert_close(k_cache[0, :, 0], expected[1][2])
+    torch.testing.assert_close(v_cache[0, :, 0], v_TKD[2])
+    assert k_cache.count_nonzero() == v_cache.count_nonzero() == 2 * 2 * 6

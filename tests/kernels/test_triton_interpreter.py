@@ -1,4 +1,4 @@
-"""The Triton kernels against the reference, under Triton's interpreter.
+"""The Triton kernels, and what launches them, under Triton's interpreter.
 
 The interpreter has to be chosen before triton is imported: each file of cases runs in a process of its own.
 """
@@ -23,19 +23,25 @@ def release(distribution: str) -> tuple[int, ...]:
 if release("triton") < (3, 7) and release("numpy") >= (2, 4):
     pytest.skip("the interpreter of Triton 3.6 does not work with numpy 2.4", allow_module_level=True)
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+QUICK = {"interpreted_attention", "interpreted_elementwise"}
 
 
-@pytest.mark.parametrize("cases", ["interpreted_attention.py", "interpreted_elementwise.py"])
+def _cases():
+    for path in sorted(TESTS.glob("*/interpreted_*.py")):
+        yield pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("cases", list(_cases()))
 def test_under_the_interpreter(cases):
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", HERE / cases],
+        [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", cases],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        cwd=HERE.parents[1],
+        cwd=TESTS.parent,
     )
     if run.returncode != 0:
         pytest.fail(
-            f"{cases} under the interpreter:\n{run.stdout[-20000:]}\n{run.stderr[-4000:]}", pytrace=False
+            f"{cases.name} under the interpreter:\n{run.stdout[-20000:]}\n{run.stderr[-4000:]}", pytrace=False
         )

@@ -20,7 +20,10 @@ from triton.backends.compiler import GPUTarget
 
 from quire_kernels import triton as kernels
 from quire_kernels.triton import launch
-from quire_kernels.triton.compile_all import load_kernel, specialize
+from quire_kernels.triton.attention_launch import attention_shares
+from quire_kernels.triton.compile_all import specialize
+from quire_kernels.triton.grouped import launch_grouped
+from quire_kernels.triton.groupwise import groupwise_linear
 from quire_kernels.triton.launch import ARCHITECTURES
 from quire_kernels.triton.variants import variants
 
@@ -32,7 +35,10 @@ class Compiler:
     """Notes what it is asked to compile, and compares it with the variants compiled ahead of time."""
 
     def __init__(self, architecture: launch.Architecture) -> None:
-        self.variants = {variant.name: variant for variant in variants(architecture)}
+        self.architecture = architecture
+        self.variants = {
+            variant.name: variant for family in variants(architecture).values() for variant in family
+        }
         self.asked: list[dict] = []
 
     def note(self, *, compile: dict, **_: object) -> bool:
@@ -44,8 +50,8 @@ class Compiler:
         assert len(self.asked) == len(names)
         for compile, name in zip(self.asked, names, strict=True):
             variant = self.variants[name]
-            parameters = load_kernel(variant).arg_names
-            expected = specialize(variant, parameters)
+            parameters = variant.kernel.arg_names
+            expected = specialize(variant)
             constants = {parameters[index]: value for (index,), value in compile["constants"].items()}
             # An integer that is 1 becomes a constant; the variants leave all of them open.
             ones = {key for key, value in constants.items() if value == 1 and key not in expected.constants}
@@ -80,6 +86,12 @@ def meta(*shape: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
+def scales(kv_heads: int) -> dict[str, torch.Tensor]:
+    """Those of a cache in 8 bits."""
+    names = ("k_scales_NKB", "v_scales_NKB")
+    return {name: meta(64, kv_heads, 16, dtype=torch.float32) for name in names}
+
+
 def attend(
     queries: list[int],
     lengths: list[int],
@@ -92,11 +104,12 @@ def attend(
     softcap: float | None = None,
     sinks: bool = False,
     lse: bool = False,
+    kept: torch.dtype | None = None,
 ) -> None:
     """A planned call on tensors without data, with q a slice of a merged projection."""
     tokens, sequences = sum(queries), len(queries)
     merged = meta(tokens, heads + 2 * kv_heads, head_dim, dtype=dtype)
-    caches = [meta(64, kv_heads, 16, head_dim, dtype=dtype) for _ in range(2)]
+    caches = [meta(64, kv_heads, 16, head_dim, dtype=kept or dtype) for _ in range(2)]
     kernels.paged_attention(
         merged[:, :heads],
         *caches,
@@ -109,6 +122,7 @@ def attend(
         softcap=softcap,
         sinks_H=meta(heads, dtype=torch.float32) if sinks else None,
         lse_TH=meta(tokens, heads, dtype=torch.float32) if lse else None,
+        **(scales(kv_heads) if kept else {}),
         plan=kernels.plan_attention(
             torch.tensor([0, *queries]).cumsum(0),
             torch.tensor(lengths),
@@ -143,6 +157,22 @@ def test_decoding_within_a_window_shares_no_keys(compiler):
     compiler.check_asked_for("split-fp16-d64-g8-window-sinks")
 
 
+@pytest.mark.parametrize(("kept", "name"), [(torch.int8, "int8"), (torch.float8_e4m3fn, "e4m3")])
+def test_a_cache_of_eight_bits(compiler, kept, name):
+    shape = {"dtype": torch.bfloat16, "heads": 8, "kv_heads": 2, "head_dim": 128}
+    attend([512], [512], kept=kept, **shape)
+    attend([1], [30_000], kept=kept, **shape)
+    k_TKD, v_TKD = (meta(3, 8, 128, dtype=torch.bfloat16) for _ in range(2))
+    caches = [meta(64, 8, 16, 128, dtype=kept) for _ in range(2)]
+    kernels.store_kv(k_TKD, v_TKD, *caches, meta(3, dtype=torch.int64), **scales(8))
+    compiler.check_asked_for(
+        f"unified-bf16-d128-g4-{name}",
+        f"split-bf16-d128-g4-{name}",
+        "merge-bf16-d128",
+        f"store-bf16-d128-{name}",
+    )
+
+
 def test_drafts_count_as_decoding(compiler):
     attend([4, 1], [30_000, 8], dtype=torch.bfloat16, heads=16, kv_heads=2, head_dim=128)
     compiler.check_asked_for("split-bf16-d128-g8-q4", "merge-bf16-d128")
@@ -171,6 +201,50 @@ def test_elementwise_kernels(compiler):
     )
 
 
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "rotated", "normed", "unit_offset", "name"),
+    [
+        ("bf16", 128, 128, False, False, "rotate-store-bf16-d128-r128"),
+        ("bf16", 128, 128, True, False, "rotate-store-bf16-d128-r128-norm"),
+        ("bf16", 256, 256, True, True, "rotate-store-bf16-d256-r256-norm"),
+        ("fp16", 96, 72, False, False, "rotate-store-fp16-d96-r72"),
+        ("fp32", 64, 64, True, False, "rotate-store-fp32-d64-r64-norm"),
+    ],
+)
+def test_the_middle_of_a_layer_is_one_launch(compiler, dtype, head_dim, rotated, normed, unit_offset, name):
+    dtype = TYPES[dtype]
+    qkv = meta(3, 32 + 2 * 8, head_dim, dtype=dtype)
+    caches = [meta(64, 8, 16, head_dim, dtype=dtype) for _ in range(2)]
+    weights = [meta(head_dim, dtype=dtype) if normed else None for _ in range(2)]
+    kernels.rotate_store_kv(
+        *qkv.split([32, 8, 8], dim=1),
+        *caches,
+        meta(3, dtype=torch.int64),
+        meta(3, dtype=torch.int64),
+        meta(4096, rotated, dtype=torch.float32),
+        q_norm_D=weights[0],
+        k_norm_D=weights[1],
+        eps=1e-6,
+        unit_offset=unit_offset,
+    )
+    compiler.check_asked_for(name)
+
+
+@pytest.mark.parametrize("vocab", [128256, 50257, 500])
+def test_sampling(compiler, vocab):
+    kernels.sample_tokens(
+        meta(5, vocab, dtype=torch.float32),
+        meta(5, dtype=torch.int64),
+        temperatures_R=meta(5, dtype=torch.float32),
+        top_ks_R=meta(5, dtype=torch.int32),
+        top_ps_R=meta(5, dtype=torch.float64),
+        min_ps_R=meta(5, dtype=torch.float64),
+        seeds_R=meta(5, dtype=torch.int64),
+        positions_R=meta(5, dtype=torch.int64),
+    )
+    compiler.check_asked_for("sample")
+
+
 def test_a_plan_is_for_its_own_step_and_geometry(compiler):
     plan = kernels.plan_attention(torch.tensor([0, 1]), torch.tensor([9]), heads=4, kv_heads=2, block_size=16)
     assert (plan.sequences, plan.max_query_len, plan.max_seq_len) == (1, 1, 9)
@@ -187,10 +261,10 @@ def test_a_plan_is_for_its_own_step_and_geometry(compiler):
 def test_shares_fill_the_gpu_and_no_more():
     h100 = ARCHITECTURES["sm_90"]
     step = {"kv_heads": 8, "max_query_len": 1, "window": None}
-    assert launch.attention_shares(h100, sequences=1, max_seq_len=100_000, **step) == 2 * 132 // 8
-    assert launch.attention_shares(h100, sequences=1, max_seq_len=1024, **step) == 4
-    assert launch.attention_shares(h100, sequences=64, max_seq_len=100_000, **step) == 1
-    assert launch.attention_shares(h100, sequences=1, max_seq_len=0, **step) == 1
+    assert attention_shares(h100, sequences=1, max_seq_len=100_000, **step) == 2 * 132 // 8
+    assert attention_shares(h100, sequences=1, max_seq_len=1024, **step) == 4
+    assert attention_shares(h100, sequences=64, max_seq_len=100_000, **step) == 1
+    assert attention_shares(h100, sequences=1, max_seq_len=0, **step) == 1
 
 
 def test_importing_the_kernels_imports_no_torch_and_importing_quire_kernels_no_triton():
@@ -198,3 +272,59 @@ def test_importing_the_kernels_imports_no_torch_and_importing_quire_kernels_no_t
     for module, absent in (("quire_kernels.triton", "torch"), ("quire_kernels", "triton")):
         code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code]).returncode == 0, (module, absent)
+
+
+@pytest.mark.parametrize("tokens", [8, 256, 512, 8192])
+def test_experts(compiler, tokens):
+    out = meta(tokens, 1536, dtype=torch.bfloat16)
+    ends = meta(8, dtype=torch.int32)
+    kernels.grouped_linear(
+        meta(tokens, 2048, dtype=torch.bfloat16), meta(8, 1536, 2048, dtype=torch.bfloat16), ends, out
+    )
+    expected = launch_grouped(compiler.architecture, itemsize=2, rows=tokens, groups=8)
+    compiler.check_asked_for(f"grouped-bf16-t{expected.constants['TILE_T']}")
+
+
+def groupwise(tokens: int, *, bits: int, group: int, zeros: bool, bias: bool = False) -> None:
+    fp32, bf16 = torch.float32, torch.bfloat16
+    weight = kernels.PackedGroups(
+        values_XGOB=meta(1, 4096 // group, 4096, group * bits // 8, dtype=torch.uint8),
+        scales_XGO=meta(1, 4096 // group, 4096, dtype=fp32),
+        zeros_XGO=meta(1, 4096 // group, 4096, dtype=fp32) if zeros else None,
+        bits=bits,
+        group=group,
+        inputs=4096,
+        outputs=4096,
+    )
+    x_TI, out_TO = meta(tokens, 4096, dtype=bf16), meta(tokens, 4096, dtype=bf16)
+    groupwise_linear(x_TI, weight, meta(4096, dtype=bf16) if bias else None, out_TO)
+
+
+def test_integer_weights_of_few_tokens_are_shared_out_and_summed(compiler):
+    groupwise(1, bits=4, group=64, zeros=True)
+    compiler.check_asked_for("groupwise-w4-bf16-g64-t16-zeros", "sum-shares-bf16")
+
+
+def test_integer_weights_of_many_tokens(compiler):
+    groupwise(4096, bits=8, group=128, zeros=False, bias=True)
+    (name,) = (n for n in compiler.variants if n.startswith("groupwise-w8-bf16-g128") and n.endswith("bias"))
+    compiler.check_asked_for(name)
+
+
+def test_fp8_where_there_is_fp8(compiler):
+    e4m3, fp32 = torch.float8_e4m3fn, torch.float32
+    step = (
+        meta(4096, 4096, dtype=e4m3),
+        meta(4096, dtype=fp32),
+        meta(14336, 4096, dtype=e4m3),
+        meta(14336, dtype=fp32),
+        None,
+        meta(4096, 14336, dtype=torch.bfloat16),
+    )
+    if compiler.architecture.name != "sm_90":
+        with pytest.raises(ValueError, match=r"multiplies no fp8 \(e4m3\); supported: sm_90"):
+            kernels.fp8_linear(*step)
+        return
+    kernels.quantise_rows_fp8(meta(7, 4096, dtype=torch.bfloat16))
+    kernels.fp8_linear(*step)
+    compiler.check_asked_for("quantise-rows-fp8-bf16", "fp8-bf16-t128")

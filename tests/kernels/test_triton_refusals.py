@@ -13,6 +13,7 @@ from quire_kernels import triton as kernels
 from quire_kernels.triton import launch
 
 meta = partial(torch.empty, device="meta")
+EIGHT_BITS = dict.fromkeys(("k_cache", "v_cache"), meta(4, 2, 16, 32, dtype=torch.int8))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,15 @@ def test_plan_attention(geometry, message):
         ({"softcap": 0.0}, "softcap 0.0 is not positive; allowed: None or more than 0"),
         ({"sinks_H": meta(4).bfloat16()}, "sinks_H has dtype torch.bfloat16; supported here: torch.float32"),
         ({"lse_TH": meta(4, 3)}, r"lse_TH has shape \(4, 3\); expected \(3, 4\)"),
+        (EIGHT_BITS, "k_scales_NKB is not what a cache of torch.int8 has; expected its scales"),
+        (
+            {"v_scales_NKB": meta(4, 2, 16)},
+            "v_scales_NKB is not what a cache of torch.float32 has; expected none",
+        ),
+        (
+            {**EIGHT_BITS, "k_scales_NKB": meta(4, 16, 2)},
+            r"k_scales_NKB has shape \(4, 16, 2\); expected \(4, 2, 16\)",
+        ),
     ],
 )
 def test_paged_attention(change, message):
@@ -99,12 +109,65 @@ def test_rotary():
         kernels.rotary(heads, heads, positions.int(), meta(9, 8))
 
 
+def test_kv_cache_shapes():
+    with pytest.raises(ValueError, match="head_dim is 320; the Triton kernels take up to 256"):
+        kernels.kv_cache_shapes(4, 2, 16, 320, torch.float32)
+    with pytest.raises(ValueError, match=r"dtype is torch.float64; the Triton kernels take float32, float16"):
+        kernels.kv_cache_shapes(4, 2, 16, 128, torch.float64)
+
+
 def test_store_kv():
     heads, cache, slots = meta(2, 3, 8), meta(4, 3, 16, 8), meta(2).long()
     with pytest.raises(ValueError, match=r"slots_T has dtype torch.int32; supported here: torch.int64"):
         kernels.store_kv(heads, heads, cache, cache, slots.int())
     with pytest.raises(ValueError, match=r"v_TKD has dtype torch.float16; supported here: torch.float32"):
         kernels.store_kv(heads, heads.half(), cache, cache, slots)
+
+
+def test_rotate_store_kv():
+    heads, cache, tokens = meta(2, 3, 8), meta(4, 3, 16, 8), meta(2).long()
+    arguments = {
+        **dict.fromkeys(("q_THD", "k_TKD", "v_TKD"), heads),
+        **dict.fromkeys(("k_cache", "v_cache"), cache),
+        **dict.fromkeys(("slots_T", "positions_T"), tokens),
+        "cos_sin_PR": meta(9, 8),
+    }
+    for change, message in (
+        ({"cos_sin_PR": meta(9, 10)}, "cos_sin_PR rotates 10 dimensions; allowed: .* up to head_dim 8"),
+        ({"q_norm_D": meta(8)}, "only one of q_norm_D and k_norm_D is given; allowed: both or none"),
+        ({"q_THD": heads.double()}, "q_THD has dtype torch.float64; supported: float32"),
+        ({"v_TKD": heads.half()}, "v_TKD has dtype torch.float16; supported here: torch.float32"),
+        ({"k_cache": meta(4, 2, 16, 8)}, r"k_cache has shape \(4, 2, 16, 8\); expected \(4, 3, 16, 8\)"),
+        ({"slots_T": tokens[:1]}, r"slots_T has shape \(1,\); expected \(2,\)"),
+        ({"positions_T": tokens.int()}, "positions_T has dtype torch.int32; supported here: torch.int64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.rotate_store_kv(**{**arguments, **change})
+
+
+def test_sample_tokens():
+    rows = partial(meta, 2)
+    arguments = {
+        "logits_RV": meta(2, 50),
+        "tokens_R": rows().long(),
+        "temperatures_R": rows(),
+        "top_ks_R": rows().int(),
+        "top_ps_R": rows().double(),
+        "min_ps_R": rows().double(),
+        "seeds_R": rows().long(),
+        "positions_R": rows().long(),
+    }
+    for change, message in (
+        (
+            {"logits_RV": meta(2, 50).half()},
+            "logits_RV has dtype torch.float16; supported here: torch.float32",
+        ),
+        ({"logits_RV": meta(2, 1 << 23)}, "logits_RV has rows of 8388608 tokens; supported: 1 to 4194304"),
+        ({"top_ks_R": meta(3).int()}, r"top_ks_R has shape \(3,\); expected \(2,\)"),
+        ({"top_ps_R": rows()}, "top_ps_R has dtype torch.float32; supported here: torch.float64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.sample_tokens(**{**arguments, **change})
 
 
 def test_devices_without_kernels():

@@ -16,7 +16,7 @@ from quire.interfaces.ops import Ops
 from quire.interfaces.quantization import Quantization
 from quire.models.model import Model
 from quire_kernels import reference
-from quire_plugins.quantization.products import TorchGroupwiseLinear, TorchInt8Linear
+from quire_plugins.quantization.products import TorchInt8Linear
 from quire_plugins.quantization.rounding import round_groups, round_rows
 from quire_plugins.quantization.w4a16 import W4A16, W4A16Config
 from quire_plugins.quantization.w8a8 import W8A8, W8A8Config
@@ -106,7 +106,7 @@ def test_composition() -> None:
         compose(["quantization=w4a16", "quantization.group_size=48"])
 
 
-@pytest.mark.parametrize(("plugin", "least"), [("w8a8", 0.9), ("w4a16", 0.6)])
+@pytest.mark.parametrize(("plugin", "least"), [("w8a8", 0.9), ("w8a16", 0.95), ("w4a16", 0.6)])
 def test_the_demo_model_goes_on_as_in_full_precision(plugin: str, least: float) -> None:
     """Share of greedy tokens, each after the same context, that quantising leaves as they were."""
     prompt = "Once upon a time there was"
@@ -142,8 +142,3 @@ def test_torch_products_are_the_reference() -> None:
     x, weight, bias = torch.randn(5, 33), torch.randn(19, 33), torch.randn(19)
     rows = round_rows(weight)
     torch.testing.assert_close(TorchInt8Linear(*rows, bias)(x), reference.int8_linear(x, *rows, bias))
-    for symmetric in (False, True):
-        parts = round_groups(weight, bits=4, group_size=32, symmetric=symmetric)
-        expected = reference.groupwise_linear(x, *parts, bias, bits=4, group_size=32)
-        got = TorchGroupwiseLinear(*parts, bias, bits=4, group_size=32)(x)
-        torch.testing.assert_close(got, expected.float(), rtol=1e-4, atol=1e-4)

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from quire.runtime.logprobs import token_logprobs
+from quire.runtime.logprobs import row_logprobs
+from quire.runtime.readback import Readback
+
+
+def token_logprobs(logits_RV, tokens, top):
+    return row_logprobs(logits_RV, torch.tensor(tokens), top, Readback(torch.device("cpu"))).read()
 
 
 def test_logprobs_ranks_and_top_tokens_are_those_of_the_distribution():

@@ -11,10 +11,24 @@ from quire.interfaces.allocator import (
     Tier,
 )
 from quire.interfaces.architecture import Architecture
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    HeadTransform,
+    KVCache,
+    KVCacheSpec,
+    TensorSpec,
+    kv_element_dtype,
+)
 from quire.interfaces.cost_model import CostModel
 from quire.interfaces.eviction import CachedBlock, EvictionPolicy
-from quire.interfaces.executor import Executor, ExecutorContext, ModelContext, SimulationContext
+from quire.interfaces.executor import (
+    Executor,
+    ExecutorContext,
+    ModelContext,
+    OutOfDeviceMemory,
+    SimulationContext,
+)
 from quire.interfaces.ops import Activation, Head, Ops
 from quire.interfaces.predictor import LengthPredictor
 from quire.interfaces.quantization import IntegerMatrix, Quantization
@@ -36,9 +50,11 @@ __all__ = [
     "Executor",
     "ExecutorContext",
     "Head",
+    "HeadTransform",
     "IntegerMatrix",
     "KVAllocator",
     "KVCache",
+    "KVCacheSpec",
     "KVCopy",
     "KVGroup",
     "KVLayout",
@@ -47,6 +63,7 @@ __all__ = [
     "LogitsProcessor",
     "ModelContext",
     "Ops",
+    "OutOfDeviceMemory",
     "Place",
     "PrefixHit",
     "Quantization",
@@ -55,9 +72,11 @@ __all__ = [
     "Scheduler",
     "SimulationContext",
     "Task",
+    "TensorSpec",
     "Tier",
     "Tracker",
     "VictimPolicy",
     "Workload",
     "WorkloadContext",
+    "kv_element_dtype",
 ]

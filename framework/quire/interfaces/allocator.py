@@ -96,7 +96,7 @@ class PrefixHit:
     blocks: tuple[tuple[int | Place | None, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen for speed: each call of `stats` makes one of its own
 class KVStats:
     """Blocks of all groups together. `free + used + cached == total` holds at any time.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+    from quire.interfaces.ops import Ops
     from quire.runtime.batch import Batch
 
 
@@ -32,10 +34,95 @@ class AttentionLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KVCache:
-    """One layer's cache. Dimension 0 of both tensors is the block; the rest is the backend's own layout."""
+    """One layer's cache. Dimension 0 of every tensor is the block; the rest is the backend's own layout.
+
+    `k_scales` and `v_scales` are there where elements are of 8 bits: what they are to be multiplied by.
+    """
 
     k: torch.Tensor
     v: torch.Tensor
+    k_scales: torch.Tensor | None = None
+    v_scales: torch.Tensor | None = None
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them: what moves with a block."""
+        return tuple(each for each in (self.k, self.v, self.k_scales, self.v_scales) if each is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor before it is allocated."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KVCacheSpec:
+    """What a `KVCache` consists of."""
+
+    k: TensorSpec
+    v: TensorSpec
+    k_scales: TensorSpec | None = None
+    v_scales: TensorSpec | None = None
+
+    @property
+    def nbytes(self) -> int:
+        specs = (self.k, self.v, self.k_scales, self.v_scales)
+        return sum(spec.nbytes for spec in specs if spec is not None)
+
+    def allocate(self, device: torch.device | str) -> KVCache:
+        """The tensors, with whatever was in their memory before."""
+        import torch
+
+        def empty(spec: TensorSpec) -> torch.Tensor:
+            return torch.empty(spec.shape, dtype=spec.dtype, device=device)
+
+        return KVCache(
+            k=empty(self.k),
+            v=empty(self.v),
+            k_scales=None if self.k_scales is None else empty(self.k_scales),
+            v_scales=None if self.v_scales is None else empty(self.v_scales),
+        )
+
+
+def kv_element_dtype(kv_dtype: str, *, dtype: torch.dtype) -> torch.dtype:
+    """The element type that `engine.kv_dtype` names; auto is `dtype`, that of the model."""
+    import torch
+
+    return {"auto": dtype, "int8": torch.int8, "fp8_e4m3": torch.float8_e4m3fn}[kv_dtype]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class HeadTransform:
+    """What becomes of one layer's queries and keys between their projection and attention.
+
+    Norms of the single heads where the model has them (else both weights are None), of `ops.rms_norm` with
+    `eps` and `unit_offset`; then `ops.rotary` by `cos_sin_PR`.
+    """
+
+    ops: Ops
+    cos_sin_PR: torch.Tensor
+    q_norm_D: torch.Tensor | None = None
+    k_norm_D: torch.Tensor | None = None
+    eps: float
+    unit_offset: bool
+
+    def apply(
+        self, q_THD: torch.Tensor, k_TKD: torch.Tensor, positions_T: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both, as attention takes them. What was given may be changed."""
+        if self.q_norm_D is not None and self.k_norm_D is not None:
+            q_THD, k_TKD = (
+                self.ops.rms_norm(x, weight_D, eps=self.eps, unit_offset=self.unit_offset)
+                for x, weight_D in ((q_THD, self.q_norm_D), (k_TKD, self.k_norm_D))
+            )
+        self.ops.rotary(q_THD, k_TKD, positions_T, self.cos_sin_PR)
+        return q_THD, k_TKD
 
 
 class AttentionBackend(ABC):
@@ -49,13 +136,20 @@ class AttentionBackend(ABC):
     devices: frozenset[str] = frozenset({"cpu", "cuda"})
     """Device types it runs on."""
     dtypes: frozenset[str] = frozenset({"float32", "float16", "bfloat16"})
-    """Element types of q, k, v and the cache."""
+    """Element types of q, k and v."""
+    kv_dtypes: frozenset[str] = frozenset({"auto"})
+    """Values of `engine.kv_dtype` that it can keep keys and values in: auto is the type of k and v."""
     block_sizes: tuple[int, ...] = (16, 32, 64, 128)
     """Tokens per block that it can read."""
     preferred_block_size: int = 16
     """The one to take where the user names none."""
     supports_sinks: bool = True
     supports_softcap: bool = True
+    capturable: bool = False
+    """Whether decoding steps can be replayed from CUDA graphs: what `prepare` makes of a step of one token a
+    sequence serves any such step of as many sequences, none of them longer; `forward` asks the device
+    nothing; and it leaves alone tokens that no sequence has, whose slots are negative.
+    """
 
     @classmethod
     def block_size_on(cls, device: str) -> int:
@@ -64,10 +158,21 @@ class AttentionBackend(ABC):
         return cls.preferred_block_size
 
     @abstractmethod
-    def kv_cache_shapes(
-        self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of one layer's K and V tensors; dimension 0 is the block. Called once at start."""
+    def kv_cache_spec(
+        self,
+        *,
+        num_blocks: int,
+        kv_heads: int,
+        block_size: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        kv_dtype: str,
+    ) -> KVCacheSpec:
+        """One layer's cache, for k and v of type `dtype` kept as `kv_dtype`, one of `kv_dtypes`.
+
+        Called at start, to allocate it and to learn what a block takes; `forward` reads the choice off the
+        cache that it gets.
+        """
 
     @abstractmethod
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> Any:
@@ -88,7 +193,26 @@ class AttentionBackend(ABC):
         metadata: Any,
         out_THD: torch.Tensor,
     ) -> None:
-        """Store k and v at the batch's slots, attend, write `out_THD`. Called by each layer of the model.
+        """Store k and v at the batch's slots, attend, write `out_THD`. Called for each layer: by
+        `forward_projected`, and by models of transformers, which rotate by themselves.
 
         q, k and v are rotated already and may be strided slices of one tensor; `out_THD` is contiguous.
         """
+
+    def forward_projected(
+        self,
+        layer: AttentionLayer,
+        heads: HeadTransform,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: KVCache,
+        batch: Batch,
+        metadata: Any,
+        out_THD: torch.Tensor,
+    ) -> None:
+        """`forward` of q and k as the projection leaves them; they may be changed. Called by each layer of a
+        native decoder. A backend that can transform them on the way to its cache saves some launches.
+        """
+        q_THD, k_TKD = heads.apply(q_THD, k_TKD, batch.positions_T)
+        self.forward(layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)

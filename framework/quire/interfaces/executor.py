@@ -26,14 +26,16 @@ class ModelContext:
     """What every executor is told.
 
     `device` is "cpu" or "cuda"; `dtype` is a torch type's name or "auto" for the checkpoint's own;
-    `max_tokens` limits the length of a sequence (None: the model's own limit). `architectures` are the native
-    ones by the name in config.json.
+    `max_tokens` limits the length of a sequence (None: the model's own limit); `kv_dtype` is what keys and
+    values are kept as, "auto" for the type of the model. `architectures` are the native ones by the name in
+    config.json.
     """
 
     checkpoint: Checkpoint
     device: str
     dtype: str
     max_tokens: int | None
+    kv_dtype: str
     architectures: Mapping[str, Architecture]
     clock: Clock
 
@@ -54,6 +56,10 @@ class SimulationContext(ModelContext):
     """What an executor gets that computes nothing: its checkpoint may lack weights."""
 
     cost_model: CostModel
+
+
+class OutOfDeviceMemory(RuntimeError):
+    """A step needed more memory than its device had left; nothing that it computed counts."""
 
 
 class Executor(ABC):
@@ -94,7 +100,8 @@ class Executor(ABC):
     def collect(self) -> StepResult:
         """The result of the oldest step submitted and not yet collected; waits for it.
 
-        Raises whatever broke the step; the engine then fails the sequences of that step by name.
+        Raises whatever broke the step; the engine then fails the sequences of that step by name. After
+        OutOfDeviceMemory it has them wait instead, and takes smaller steps.
         """
 
     @abstractmethod

@@ -51,6 +51,11 @@ class Sampler(ABC):
 
     Config: type[Any]
 
+    reads_history: bool = True
+    """Whether it looks at `SamplingRows.history`. Without it, a GPU need not wait until the host knows the
+    token before.
+    """
+
     @abstractmethod
     def sample(self, logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
         """Token ids, int64 [R], on the device of `logits_RV` (float32, already processed; may be changed).

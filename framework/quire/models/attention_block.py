@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quire.interfaces.attention import HeadTransform
 from quire.models.layout import qkv_parts
-from quire.models.norm import load_norm
 
 if TYPE_CHECKING:
     import torch
@@ -36,27 +36,28 @@ class AttentionBlock:
         parts = [f"{prefix}.{part}" for part in qkv_parts(spec)]
         self._layer = layer
         self._backend = backend
-        self._rotary = ops.rotary
-        self._cos_sin_PR = cos_sin_PR
-        self._heads = (layer.heads, layer.kv_heads, layer.kv_heads)
-        self._qkv_shape = (-1, sum(self._heads), layer.head_dim)
+        self._split = (layer.heads, layer.kv_heads, layer.kv_heads)
+        self._qkv_shape = (-1, sum(self._split), layer.head_dim)
         self._qkv = linears.linear(f"{prefix}.qkv", parts, bias=spec.qkv_bias)
         self._output = linears.linear(f"{prefix}.o", [f"{prefix}.o"], bias=spec.output_bias)
-        self._q_norm = self._k_norm = None
-        if spec.qk_norm:
-            self._q_norm = load_norm(f"{prefix}.q_norm.weight", spec=spec, weights=weights, ops=ops)
-            self._k_norm = load_norm(f"{prefix}.k_norm.weight", spec=spec, weights=weights, ops=ops)
+        self._heads = HeadTransform(
+            ops=ops,
+            cos_sin_PR=cos_sin_PR,
+            q_norm_D=weights.tensor(f"{prefix}.q_norm.weight") if spec.qk_norm else None,
+            k_norm_D=weights.tensor(f"{prefix}.k_norm.weight") if spec.qk_norm else None,
+            eps=spec.norm_eps,
+            unit_offset=spec.unit_offset_norms,
+        )
 
     def attend(
         self, x_TE: torch.Tensor, batch: Batch, cache: KVCache, metadata: Any, out_THD: torch.Tensor
     ) -> None:
         """Store this step's keys and values and write what each token attends to into `out_THD`."""
         qkv = self._qkv(x_TE).view(self._qkv_shape)
-        q_THD, k_TKD, v_TKD = qkv.split_with_sizes(self._heads, dim=1)
-        if self._q_norm is not None and self._k_norm is not None:
-            q_THD, k_TKD = self._q_norm(q_THD), self._k_norm(k_TKD)
-        self._rotary(q_THD, k_TKD, batch.positions_T, self._cos_sin_PR)
-        self._backend.forward(self._layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+        q_THD, k_TKD, v_TKD = qkv.split_with_sizes(self._split, dim=1)
+        self._backend.forward_projected(
+            self._layer, self._heads, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD
+        )
 
     def project(self, attended_THD: torch.Tensor) -> torch.Tensor:
         """The output projection of any of the rows that `attend` wrote: [T, H, D] -> [T, E]."""

@@ -99,6 +99,8 @@ class Decoder(Model):
         self.layers = layers
         self._logit_softcap = spec.logit_softcap
         self.dtype = weights.dtype
+        # Experts are chosen as the step runs; most ways to multiply by them ask how many tokens each has.
+        self.capturable = all(layer.moe is None for layer in spec.layers)
         self._head: Head | None = None
         self._embed = self._load_embedding(spec, weights, linears)
         # Rounded as the table is: the checkpoint was trained with the factor in its own type.

@@ -32,6 +32,8 @@ class Model(ABC):
     """Attention of each layer in order; `layer.group` indexes the KV groups."""
     dtype: torch.dtype
     """Of hidden states, and of keys and values."""
+    capturable: bool = False
+    """Whether `forward` and `logits` launch the same whatever the batch holds, and ask the device nothing."""
 
     @abstractmethod
     def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:

@@ -77,17 +77,17 @@ class SelfCheck:
 
     def _cache(self, model: Model, layer: AttentionLayer, attention: AttentionBackend) -> KVCache:
         block_size = attention.preferred_block_size
-        k_shape, v_shape = attention.kv_cache_shapes(
+        cache = attention.kv_cache_spec(
             num_blocks=len(self._lengths) * self._blocks(block_size),
             kv_heads=layer.kv_heads,
             block_size=block_size,
             head_dim=layer.head_dim,
             dtype=model.dtype,
-        )
-        return KVCache(
-            k=torch.zeros(k_shape, dtype=model.dtype, device=self._device),
-            v=torch.zeros(v_shape, dtype=model.dtype, device=self._device),
-        )
+            kv_dtype="auto",  # what is checked is the arithmetic
+        ).allocate(self._device)
+        for tensor in cache.tensors():
+            tensor.zero_()
+        return cache
 
     def _blocks(self, block_size: int) -> int:
         """Of the longest text."""

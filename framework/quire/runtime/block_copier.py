@@ -31,7 +31,7 @@ class BlockCopier:
         self._tensors: tuple[list[dict[Tier, torch.Tensor]], ...] = tuple([] for _ in range(num_groups))
         block_bytes = [0] * num_groups
         for cache, group in zip(caches, groups, strict=True):
-            for tensor in (cache.k, cache.v):
+            for tensor in cache.tensors():
                 self._tensors[group].append({Tier.DEVICE: tensor})
                 block_bytes[group] += tensor[0].nbytes
                 if host_blocks:

@@ -1,32 +1,35 @@
-"""The runner: a plan in, tokens out. It owns the KV tensors and the persistent batch."""
+"""The runner: a plan in, tokens out. It owns the KV tensors and the persistent batch.
+
+On a GPU a step is launched before the host knows the tokens of the one before: they stay on the device, where
+the next step finds them, and come to the host meanwhile.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from quire.engine.laps import Laps
-from quire.engine.plan import (
-    COPY_PHASE,
-    CopiedBytes,
-    Row,
-    RowResult,
-    StepPlan,
-    StepResult,
-    TokenLogprobs,
-)
+from quire.engine.plan import COPY_PHASE, CopiedBytes, Row, StepPlan, StepResult
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.attention import AttentionBackend, KVCache
-from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
+from quire.interfaces.executor import OutOfDeviceMemory
+from quire.interfaces.sampler import LogitsProcessor, Sampler
 from quire.models.model import Model
+from quire.runtime.batch import Batch
 from quire.runtime.block_copier import BlockCopier
-from quire.runtime.inputs import build_batch
-from quire.runtime.logprobs import token_logprobs
+from quire.runtime.decode_graphs import Capture, DecodeGraphs, Ladder
+from quire.runtime.inputs import StepArrays, batch_of, step_arrays
+from quire.runtime.launched import Launched
+from quire.runtime.logprobs import RowLogprobs, row_logprobs
 from quire.runtime.machine import prefer_huge_pages
-from quire.runtime.slots import Slots, SlotState
+from quire.runtime.readback import Readback
+from quire.runtime.slots import Slots
+from quire.runtime.staging import to_device
+from quire.runtime.token_draw import TokenDraw
 
 _LOGPROB_ROWS = 64
 """Prompt rows whose logits are held at once: a vocabulary of 150,000 takes 0.6 MB a row."""
@@ -55,46 +58,77 @@ class Runner:
         layout: KVLayout,
         device: torch.device,
         dtype: torch.dtype,
+        kv_dtype: str,
         max_sequences: int,
+        capture: Capture | None = None,
     ) -> None:
+        """With `capture`, decoding steps are replayed from graphs: model and attention must be capturable."""
         self._model = model
         self._attention = attention
-        self._sampler = sampler
-        self._processors = tuple(sorted(processors, key=lambda processor: processor.rank))
         self._block_size = layout.block_size
         self._device = device
+        ranked = tuple(sorted(processors, key=lambda processor: processor.rank))
         self._slots = Slots(
             max_sequences=max_sequences,
             max_tokens=layout.max_tokens,
             table_widths=tuple(layout.blocks_for(layout.max_tokens) for _ in layout.groups),
-            processors=self._processors,
+            processors=ranked,
+        )
+        self._draw = TokenDraw(
+            sampler=sampler,
+            processors=ranked,
+            slots=self._slots,
+            eos_token_ids=model.info.eos_token_ids,
         )
         self._group_layers = tuple(model.layers[group.layers[0]] for group in layout.groups)
-        self._caches = tuple(self._allocate(layout, layer.group, dtype) for layer in model.layers)
+        self._caches = tuple(self._allocate(layout, layer.group, dtype, kv_dtype) for layer in model.layers)
         self._copier = BlockCopier(
             caches=self._caches,
             groups=tuple(layer.group for layer in model.layers),
             host_blocks=layout.host_blocks,
             device=device,
         )
+        self._sampled = torch.zeros(max_sequences, dtype=torch.int64, device=device)
+        """By slot: the token sampled last."""
+        self._latest: Launched | None = None
+        self._graphs = None
+        if capture is not None:
+            self._graphs = DecodeGraphs(
+                capture=capture,
+                compute=self._decode,
+                ladder=Ladder(max_sequences=max_sequences, max_width=layout.blocks_for(layout.max_tokens)),
+                max_tokens=layout.max_tokens,
+                block_size=layout.block_size,
+                device=device,
+            )
 
-    def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype) -> KVCache:
-        k_shape, v_shape = self._attention.kv_cache_shapes(
+    def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype, kv_dtype: str) -> KVCache:
+        cache = self._attention.kv_cache_spec(
             num_blocks=layout.num_blocks[group],
             kv_heads=layout.groups[group].kv_heads,
             block_size=layout.block_size,
             head_dim=layout.groups[group].head_dim,
             dtype=dtype,
-        )
-        k, v = (torch.empty(shape, dtype=dtype, device=self._device) for shape in (k_shape, v_shape))
+            kv_dtype=kv_dtype,
+        ).allocate(self._device)
         if self._device.type == "cpu":
-            for cache in (k, v):
-                prefer_huge_pages(cache.data_ptr(), cache.nbytes)
-        return KVCache(k=k, v=v)
+            for tensor in cache.tensors():
+                prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)
+        return cache
 
-    @torch.inference_mode()
+    def write_caches(self) -> None:
+        """Write zeros to all KV memory, for which the system then has found pages."""
+        for cache in self._caches:
+            for tensor in cache.tensors():
+                tensor.zero_()
+
     def run(self, plan: StepPlan) -> StepResult:
         """Compute one step. Rows with logits that are not finite come back as errors, the others go on."""
+        return self.launch(plan).result()
+
+    @torch.inference_mode()
+    def launch(self, plan: StepPlan) -> Launched:
+        """Queue the kernels of one step. Raises OutOfDeviceMemory if it needs more than there is."""
         laps = Laps()
         copied = CopiedBytes()
         if plan.copies:
@@ -102,23 +136,86 @@ class Runner:
             laps.lap(COPY_PHASE)
         for row in plan.rows:
             self._slots.apply(row)
+        try:
+            self._latest = self._compute(plan, laps, copied)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        else:
+            return self._latest
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # leaving `except` has let go of the step's own tensors
+        raise OutOfDeviceMemory(f"out of memory on {self._device}: {reason}")
+
+    def _compute(self, plan: StepPlan, laps: Laps, copied: CopiedBytes) -> Launched:
+        sampling = [row for row in plan.rows if row.samples]
+        if self._latest is not None and self._draw.reads_history(sampling):
+            self._latest.settle()
         wanted, logit_rows = self._wanted(plan)
-        batch = build_batch(plan, self._slots, logit_rows, block_size=self._block_size, device=self._device)
+        arrays = step_arrays(plan, self._slots, logit_rows, block_size=self._block_size)
+        laps.lap("batch")
+        readback = Readback(self._device)
+        prompts: dict[int, list[RowLogprobs]] = {}
+        if self._graphs is not None and self._graphs.serves(plan.rows):
+            logits_RV, slots_R = self._graphs.logits(arrays)
+            laps.lap("forward")
+        else:
+            hidden_RE, slots_R = self._forward(arrays, laps)
+            for index, (row, want) in enumerate(zip(plan.rows, wanted, strict=True)):
+                if want.prompt:
+                    rows_RE = hidden_RE[want.first : want.first + want.prompt]
+                    prompts[index] = self._prompt_logprobs(row, rows_RE, readback)
+            at = [
+                want.first + want.prompt for row, want in zip(plan.rows, wanted, strict=True) if row.samples
+            ]
+            if len(at) < hidden_RE.shape[0]:
+                hidden_RE = hidden_RE[at]
+            logits_RV = self._model.logits(hidden_RE) if at else None
+            laps.lap("logits")
+        drawn = None
+        if logits_RV is not None:
+            drawn = self._draw.tokens(sampling, logits_RV, self._sampled, slots_R, readback)
+        readback.seal()
+        laps.lap("sample")
+        return Launched(
+            plan=plan,
+            slots=self._slots,
+            drawn=drawn,
+            prompts=prompts,
+            readback=readback,
+            laps=laps,
+            copied=copied,
+        )
+
+    def _forward(self, arrays: StepArrays, laps: Laps) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what the model makes of the step, slots of the rows that sample)."""
+        batch, slots_R = batch_of(
+            to_device(arrays.all(), self._device),
+            host_query_starts=arrays.query_starts_S1,
+            host_seq_lens=arrays.seq_lens_S,
+            block_size=self._block_size,
+        )
+        if (arrays.token_ids_T < 0).any():
+            batch = self._known(batch)
         laps.lap("batch")
         metadata = self._attention.prepare(batch, self._group_layers)
         laps.lap("attention")
         hidden_RE = self._model.forward(batch, self._caches, metadata)
         laps.lap("forward")
-        results = self._draw(plan, wanted, hidden_RE, laps)
-        laps.lap("sample")
-        return StepResult(
-            index=plan.index,
-            rows=results,
-            seconds=laps.end - laps.start,
-            copied=copied,
-            start=laps.start,
-            phases=laps.seconds,
-        )
+        return hidden_RE, slots_R
+
+    def _decode(self, batch: Batch) -> torch.Tensor:
+        """Logits of a decoding step, by launches that a graph may repeat."""
+        batch = self._known(batch)
+        metadata = self._attention.prepare(batch, self._group_layers)
+        return self._model.logits(self._model.forward(batch, self._caches, metadata))
+
+    def _known(self, batch: Batch) -> Batch:
+        """With the tokens in place that so far only the device knows."""
+        ids_T = batch.token_ids_T
+        sampled_T = self._sampled[(-1 - ids_T).clamp_(min=0)]
+        return replace(batch, token_ids_T=torch.where(ids_T < 0, sampled_T, ids_T))
 
     def _wanted(self, plan: StepPlan) -> tuple[list[_Wanted], np.ndarray]:
         """Which tokens of the step need logits: the last of rows that sample, prompts asked about."""
@@ -137,105 +234,19 @@ class Runner:
             token += row.count
         return wanted, np.asarray(logit_rows, dtype=np.int64)
 
-    def _draw(
-        self, plan: StepPlan, wanted: list[_Wanted], hidden_RE: torch.Tensor, laps: Laps
-    ) -> tuple[RowResult, ...]:
-        sampling = [i for i, row in enumerate(plan.rows) if row.samples]
-        drawn: dict[int, RowResult] = {}
-        if sampling:
-            at = [wanted[i].first + wanted[i].prompt for i in sampling]
-            rows_RE = hidden_RE if len(at) == hidden_RE.shape[0] else hidden_RE[at]
-            logits_RV = self._model.logits(rows_RE)
-            laps.lap("logits")
-            results = self._sample([plan.rows[i] for i in sampling], logits_RV)
-            drawn = dict(zip(sampling, results, strict=True))
-        results: list[RowResult] = []
-        for i, (row, want) in enumerate(zip(plan.rows, wanted, strict=True)):
-            result = drawn.get(i, RowResult())
-            if want.prompt and result.error is None:
-                result = RowResult(
-                    token_id=result.token_id,
-                    logprobs=result.logprobs,
-                    prompt_logprobs=self._prompt_logprobs(
-                        row, hidden_RE[want.first : want.first + want.prompt]
-                    ),
-                )
-            results.append(result)
-        return tuple(results)
-
-    def _sample(self, rows: list[Row], logits_RV: torch.Tensor) -> list[RowResult]:
-        """Draw the next token of each row from its logits."""
-        states = [self._slots.state(row.slot) for row in rows]
-        sampling_rows = self._sampling_rows(rows, states)
-        failures = self._blank(
-            ~torch.isfinite(logits_RV.amax(dim=-1)), logits_RV, "the logits are not finite"
-        )
-        tops = [params.logprobs for params in sampling_rows.params]
-        raw_RV = logits_RV.clone() if any(top is not None for top in tops) else None
-        processed = False
-        for processor in self._processors:
-            chosen = [r for r, state in enumerate(states) if processor in state.processors]
-            if chosen:
-                self._process(processor, logits_RV, sampling_rows, chosen)
-                processed = True
-        if processed:
-            barred_R = logits_RV.amax(dim=-1) == float("-inf")
-            failures |= self._blank(barred_R, logits_RV, "its parameters bar every token")
-        tokens = self._sampler.sample(logits_RV, sampling_rows).tolist()
-        logprobs: list[TokenLogprobs | None] = [None] * len(rows)
-        if raw_RV is not None:
-            logprobs = token_logprobs(raw_RV, tokens, tops)
-        for row, token in zip(rows, tokens, strict=True):
-            self._slots.tokens[row.slot, row.start + row.count] = token
+    def _prompt_logprobs(self, row: Row, hidden_RE: torch.Tensor, readback: Readback) -> list[RowLogprobs]:
+        """Log probabilities of the prompt tokens that follow the row's positions, some rows at a time."""
+        top = self._slots.state(row.slot).params.prompt_logprobs
+        following = self._slots.tokens[row.slot, row.start + 1 : row.start + 1 + hidden_RE.shape[0]]
+        tokens_R = torch.from_numpy(following.astype(np.int64)).to(self._device)
         return [
-            RowResult(error=f"{row.sequence_id}: at position {row.start + row.count} {failures[r]}")
-            if r in failures
-            else RowResult(token_id=token, logprobs=logprob)
-            for r, (row, token, logprob) in enumerate(zip(rows, tokens, logprobs, strict=True))
+            row_logprobs(self._model.logits(part_RE), part_R, [top] * len(part_R), readback)
+            for part_RE, part_R in zip(
+                hidden_RE.split(_LOGPROB_ROWS), tokens_R.split(_LOGPROB_ROWS), strict=True
+            )
         ]
 
-    @staticmethod
-    def _blank(failed_R: torch.Tensor, logits_RV: torch.Tensor, why: str) -> dict[int, str]:
-        """Make rows that failed harmless to those who come after; returns why, by row."""
-        failed = failed_R.nonzero()[:, 0].tolist()
-        if failed:
-            logits_RV[failed] = 0.0
-        return dict.fromkeys(failed, why)
 
-    @staticmethod
-    def _process(
-        processor: LogitsProcessor, logits_RV: torch.Tensor, rows: SamplingRows, chosen: list[int]
-    ) -> None:
-        """Apply it to the `chosen` rows, those that want it."""
-        if len(chosen) == len(rows.params):
-            processor.apply(logits_RV, rows)
-        else:
-            part = logits_RV[chosen]
-            processor.apply(part, rows.select(chosen))
-            logits_RV[chosen] = part
-
-    def _sampling_rows(self, rows: list[Row], states: list[SlotState]) -> SamplingRows:
-        positions = tuple(row.start + row.count for row in rows)
-        return SamplingRows(
-            params=tuple(state.params for state in states),
-            seeds=tuple(state.seed for state in states),
-            positions=positions,
-            num_prompt=tuple(state.num_prompt for state in states),
-            history=tuple(
-                self._slots.history(row.slot, position) for row, position in zip(rows, positions, strict=True)
-            ),
-            eos_token_ids=self._model.info.eos_token_ids,
-        )
-
-    def _prompt_logprobs(self, row: Row, hidden_RE: torch.Tensor) -> tuple[TokenLogprobs, ...]:
-        """Log probabilities of the prompt tokens that follow the row's positions."""
-        top = self._slots.state(row.slot).params.prompt_logprobs
-        following = self._slots.tokens[row.slot, row.start + 1 : row.start + 1 + hidden_RE.shape[0]].tolist()
-        results: list[TokenLogprobs] = []
-        for first in range(0, len(following), _LOGPROB_ROWS):
-            tokens = following[first : first + _LOGPROB_ROWS]
-            logits_RV = self._model.logits(hidden_RE[first : first + _LOGPROB_ROWS])
-            for logprobs in token_logprobs(logits_RV, tokens, [top] * len(tokens)):
-                assert logprobs is not None
-                results.append(logprobs)
-        return tuple(results)
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether torch or numpy could not get memory; for that of a CPU torch has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

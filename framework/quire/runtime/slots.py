@@ -68,6 +68,14 @@ class Slots:
         assert state is not None, f"slot {slot} is empty"
         return state
 
+    def holds(self, slot: int, state: SlotState) -> bool:
+        """Whether the slot is still that sequence's."""
+        return self._states[slot] is state
+
+    def expect(self, slot: int, position: int) -> None:
+        """The token at `position` has been sampled, on the device, and is not known here yet."""
+        self.tokens[slot, position] = -1 - slot
+
     def history(self, slot: int, length: int) -> np.ndarray:
         """The first `length` tokens of the sequence in `slot`; a view, int32."""
         return self.tokens[slot, :length]

@@ -39,6 +39,8 @@ def paged_attention(
     softcap: float | None = None,
     sinks_H: Tensor | None = None,
     lse_TH: Tensor | None = None,
+    k_scales_NKB: Tensor | None = None,
+    v_scales_NKB: Tensor | None = None,
     plan: Tensor | None = None,
 ) -> None:
     """Causal attention of every sequence's last tokens over its cached tokens.
@@ -62,5 +64,7 @@ def paged_attention(
         softcap,
         sinks_H,
         lse_TH,
+        k_scales_NKB,
+        v_scales_NKB,
         plan,
     )

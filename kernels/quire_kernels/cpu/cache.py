@@ -28,7 +28,16 @@ def kv_cache_shapes(
     raise ValueError(f"dtype is {dtype}; the CPU kernels take float32 and bfloat16: convert to bfloat16")
 
 
-def store_kv(k_TKD: Tensor, v_TKD: Tensor, k_cache: Tensor, v_cache: Tensor, slots_T: Tensor) -> None:
+def store_kv(
+    k_TKD: Tensor,
+    v_TKD: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    slots_T: Tensor,
+    *,
+    k_scales_NKB: Tensor | None = None,
+    v_scales_NKB: Tensor | None = None,
+) -> None:
     """Writes every token with a slot that is not negative."""
     load_kernels()
-    torch.ops.quire_cpu.store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T)
+    torch.ops.quire_cpu.store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T, k_scales_NKB, v_scales_NKB)

@@ -25,7 +25,7 @@ class GroupwiseLinear:
         bits: int,
         group_size: int,
     ) -> None:
-        """`values_OI` is uint8, each below 2 ** bits; without zeros the middle, 2 ** (bits - 1), is zero.
+        """`values_OI` and `zeros_OG` are uint8, each below 2 ** bits; without zeros, 2 ** (bits - 1) is zero.
 
         Raises:
             ValueError: bits other than 4 and 8, or groups that cannot be cut into ones of at most 128.
@@ -40,10 +40,7 @@ class GroupwiseLinear:
         self._weight = torch.ops.quire_cpu.hold_weight(_pack(padded, bits))
         starts_G = torch.arange(0, columns, self._group, device=values_OI.device) // group_size
         self._scales = _panels(scales_OG.float()[:, starts_G])
-        self._offsets = None
-        if zeros_OG is not None:
-            middle = float(1 << (bits - 1))
-            self._offsets = _panels((scales_OG.float() * (middle - zeros_OG.float()))[:, starts_G])
+        self._zeros = None if zeros_OG is None else _panels(zeros_OG[:, starts_G])
         self._bias_O = None if bias_O is None else bias_O.float().contiguous()
         self._apply = torch.ops.quire_cpu.groupwise_linear.default
 
@@ -57,7 +54,7 @@ class GroupwiseLinear:
     def _into(self, x_TI: Tensor, dtype: torch.dtype) -> Tensor:
         out_TO = x_TI.new_empty((x_TI.shape[0], self._columns), dtype=dtype)
         self._apply(
-            x_TI, self._weight, self._scales, self._offsets, self._bias_O, self._bits, self._group, out_TO
+            x_TI, self._weight, self._scales, self._zeros, self._bias_O, self._bits, self._group, out_TO
         )
         return out_TO
 

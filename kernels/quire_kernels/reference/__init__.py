@@ -5,20 +5,30 @@ Computes in float32, or in float64 when the inputs are float64. The contract is 
 
 from quire_kernels.reference.activation import act_mul
 from quire_kernels.reference.attention import paged_attention, plan_attention
-from quire_kernels.reference.cache import kv_cache_shapes, store_kv
+from quire_kernels.reference.cache import kv_cache_shapes, quantise_tokens, store_kv
+from quire_kernels.reference.fp8 import fp8_linear, quantise_rows_fp8
+from quire_kernels.reference.grouped import grouped_linear
 from quire_kernels.reference.norm import rms_norm
 from quire_kernels.reference.quantised import groupwise_linear, int8_linear, quantise_rows
 from quire_kernels.reference.rotary import rotary
+from quire_kernels.reference.rotate_store import rotate_store_kv
+from quire_kernels.reference.sampling import sample_tokens
 
 __all__ = [
     "act_mul",
+    "fp8_linear",
+    "grouped_linear",
     "groupwise_linear",
     "int8_linear",
     "kv_cache_shapes",
     "paged_attention",
     "plan_attention",
     "quantise_rows",
+    "quantise_rows_fp8",
+    "quantise_tokens",
     "rms_norm",
     "rotary",
+    "rotate_store_kv",
+    "sample_tokens",
     "store_kv",
 ]

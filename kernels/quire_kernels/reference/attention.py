@@ -32,6 +32,8 @@ def paged_attention(
     softcap: float | None = None,
     sinks_H: Tensor | None = None,
     lse_TH: Tensor | None = None,
+    k_scales_NKB: Tensor | None = None,
+    v_scales_NKB: Tensor | None = None,
     plan: None = None,
 ) -> None:
     """Causal attention of every sequence's last tokens over its cached tokens."""
@@ -42,8 +44,9 @@ def paged_attention(
         if queries == 0:
             continue
         first = 0 if window is None else max(0, length - queries - window + 1)
-        k_LKD = _gather(k_cache, tables_SM[s], first, length)
-        v_LKD = _gather(v_cache, tables_SM[s], first, length)
+        wide = accumulate_dtype(q_THD)
+        k_LKD = _gather(k_cache, k_scales_NKB, tables_SM[s], first, length, wide)
+        v_LKD = _gather(v_cache, v_scales_NKB, tables_SM[s], first, length, wide)
         positions_n = torch.arange(length - queries, length, device=q_THD.device)
         out_nHD, lse_nH = _attend(
             q_THD[rows], k_LKD, v_LKD, positions_n, first, scale, window, softcap, sinks_H
@@ -53,12 +56,17 @@ def paged_attention(
             lse_TH[rows] = lse_nH.to(lse_TH.dtype)
 
 
-def _gather(cache: Tensor, table_M: Tensor, first: int, length: int) -> Tensor:
+def _gather(
+    cache: Tensor, scales_NKB: Tensor | None, table_M: Tensor, first: int, length: int, wide: torch.dtype
+) -> Tensor:
     """The tokens first:length of a sequence, [L, K, D]; reads no other block and no other slot."""
     block_size = cache.shape[2]
     tokens = torch.arange(first, length, device=cache.device)
     blocks = table_M[tokens // block_size].long()
-    return cache[blocks, :, tokens % block_size].to(accumulate_dtype(cache))
+    x_LKD = cache[blocks, :, tokens % block_size].to(wide)
+    if scales_NKB is None:
+        return x_LKD
+    return x_LKD * scales_NKB[blocks, :, tokens % block_size].to(wide)[..., None]
 
 
 def _attend(

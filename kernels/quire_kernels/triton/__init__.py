@@ -7,16 +7,36 @@ before triton is imported, on a CPU, slowly. Importing this package imports trit
 from quire_kernels.triton.activation import act_mul
 from quire_kernels.triton.attention import AttentionPlan, paged_attention, plan_attention
 from quire_kernels.triton.cache import kv_cache_shapes, store_kv
+from quire_kernels.triton.fp8 import Fp8Linear, fp8_linear, quantise_rows_fp8
+from quire_kernels.triton.grouped import grouped_linear
+from quire_kernels.triton.groupwise import (
+    GroupedGroupwiseLinear,
+    GroupwiseLinear,
+    PackedGroups,
+    pack_groups,
+)
 from quire_kernels.triton.norm import rms_norm
 from quire_kernels.triton.rotary import rotary
+from quire_kernels.triton.rotate_store import rotate_store_kv
+from quire_kernels.triton.sampling import sample_tokens
 
 __all__ = [
     "AttentionPlan",
+    "Fp8Linear",
+    "GroupedGroupwiseLinear",
+    "GroupwiseLinear",
+    "PackedGroups",
     "act_mul",
+    "fp8_linear",
+    "grouped_linear",
     "kv_cache_shapes",
+    "pack_groups",
     "paged_attention",
     "plan_attention",
+    "quantise_rows_fp8",
     "rms_norm",
     "rotary",
+    "rotate_store_kv",
+    "sample_tokens",
     "store_kv",
 ]

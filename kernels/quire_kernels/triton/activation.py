@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
 
-from quire_kernels.triton import launch
 from quire_kernels.triton.checks import check_dtype, check_float, check_rows, check_shape
+from quire_kernels.triton.launch import ELEMENTS_PER_PROGRAM, Architecture, Launch
+from quire_kernels.triton.variants import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +30,7 @@ def act_mul(gate_up_T2I: Tensor, out_TI: Tensor, *, activation: str) -> None:
     check_rows("out_TI", out_TI)
     if tokens == 0:
         return
-    configuration = launch.act_mul(silu=activation == "silu")
+    configuration = launch_act_mul(silu=activation == "silu")
     act_mul_kernel[(tokens, triton.cdiv(size, configuration.constants["TILE_I"]))](
         gate_up_T2I,
         out_TI,
@@ -37,6 +39,11 @@ def act_mul(gate_up_T2I: Tensor, out_TI: Tensor, *, activation: str) -> None:
         out_TI.stride(0),
         **configuration.keywords(),
     )
+
+
+def launch_act_mul(*, silu: bool) -> Launch:
+    """TILE_I columns of one token a program."""
+    return Launch(constants={"SILU": silu, "TILE_I": ELEMENTS_PER_PROGRAM}, num_warps=4)
 
 
 @triton.jit
@@ -56,3 +63,15 @@ def act_mul_kernel(gate_up, out, size, stride_gate_up, stride_out, SILU: tl.cons
     tl.store(
         out + token * stride_out + column_I, (gate_I * up_I).to(out.dtype.element_ty), mask=column_I < size
     )
+
+
+def variants(architecture: Architecture) -> Iterator[Variant]:
+    """The same on every architecture."""
+    del architecture
+    for dtype, silu in (("bf16", True), ("fp32", False)):
+        yield Variant(
+            name=f"act-{dtype}-{'silu' if silu else 'gelu'}",
+            kernel=act_mul_kernel,
+            types={"gate_up": f"*{dtype}", "out": f"*{dtype}", "size": "i32"},
+            launch=launch_act_mul(silu=silu),
+        )

@@ -7,9 +7,19 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from quire_kernels.triton import launch
+from quire_kernels.triton.attention_launch import (
+    MAX_GROUP,
+    MAX_HEAD_DIM,
+    attention_shares,
+    is_decode,
+    launch_attention,
+    launch_attention_merge,
+)
 from quire_kernels.triton.attention_split import attention_merge_kernel, attention_split_kernel
 from quire_kernels.triton.attention_unified import attention_unified_kernel
+from quire_kernels.triton.attention_variants import variants as variants
 from quire_kernels.triton.checks import check_attention
+from quire_kernels.triton.codes import as_codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,8 +54,8 @@ def plan_attention(
     """The plan of one step. Pass tensors that lie on the CPU: reading any other waits for the GPU."""
     if kv_heads < 1 or heads % kv_heads:
         raise ValueError(f"heads {heads} is not a multiple of kv_heads {kv_heads}")
-    if heads // kv_heads > launch.MAX_GROUP:
-        raise ValueError(f"heads / kv_heads is {heads // kv_heads}; supported: up to {launch.MAX_GROUP}")
+    if heads // kv_heads > MAX_GROUP:
+        raise ValueError(f"heads / kv_heads is {heads // kv_heads}; supported: up to {MAX_GROUP}")
     if window is not None and window < 1:
         raise ValueError(f"window {window} is not positive; allowed: None or at least 1")
     starts = query_starts_S1.tolist()
@@ -74,6 +84,8 @@ def paged_attention(
     softcap: float | None = None,
     sinks_H: Tensor | None = None,
     lse_TH: Tensor | None = None,
+    k_scales_NKB: Tensor | None = None,
+    v_scales_NKB: Tensor | None = None,
     plan: AttentionPlan | None = None,
 ) -> None:
     """Causal attention of every sequence's last tokens over its cached tokens; see `quire_kernels`.
@@ -81,9 +93,20 @@ def paged_attention(
     Without a plan the lengths are read back from the GPU, which waits for it. With one, nothing waits and the
     launches can be captured in a CUDA graph.
     """
-    step = (q_THD, k_cache, v_cache, tables_SM, query_starts_S1, seq_lens_S)
     check_attention(
-        *step, out_THD, max_head_dim=launch.MAX_HEAD_DIM, softcap=softcap, sinks_H=sinks_H, lse_TH=lse_TH
+        q_THD,
+        k_cache,
+        v_cache,
+        tables_SM,
+        query_starts_S1,
+        seq_lens_S,
+        out_THD,
+        max_head_dim=MAX_HEAD_DIM,
+        softcap=softcap,
+        sinks_H=sinks_H,
+        lse_TH=lse_TH,
+        k_scales_NKB=k_scales_NKB,
+        v_scales_NKB=v_scales_NKB,
     )
     tokens, heads, head_dim = q_THD.shape
     _, kv_heads, block_size, _ = k_cache.shape
@@ -96,9 +119,11 @@ def paged_attention(
     if tokens == 0 or plan.max_query_len == 0:
         return
 
+    step = (q_THD, as_codes(k_cache), as_codes(v_cache), tables_SM, query_starts_S1, seq_lens_S)
+    scales = (k_scales_NKB, v_scales_NKB)
     architecture = launch.architecture_of(q_THD.device)
     group = heads // kv_heads
-    keywords = launch.attention(
+    keywords = launch_attention(
         architecture,
         itemsize=q_THD.element_size(),
         head_dim=head_dim,
@@ -107,14 +132,14 @@ def paged_attention(
         max_query_len=plan.max_query_len,
     ).keywords()
     strides = (*q_THD.stride()[:2], *k_cache.stride()[:3], tables_SM.stride(0))
-    if not launch.is_decode(group=group, max_query_len=plan.max_query_len):
+    if not is_decode(group=group, max_query_len=plan.max_query_len):
         tiles = tokens // (keywords["TILE_M"] // group) + plan.sequences
         attention_unified_kernel[(tiles, kv_heads)](
-            *step, out_THD, sinks_H, lse_TH, plan.sequences, scale, window, softcap,
+            *step, out_THD, sinks_H, lse_TH, *scales, plan.sequences, scale, window, softcap,
             *strides, *out_THD.stride()[:2], _row_stride(lse_TH), **keywords,
         )  # fmt: skip
         return
-    shares = launch.attention_shares(
+    shares = attention_shares(
         architecture,
         sequences=plan.sequences,
         kv_heads=kv_heads,
@@ -125,7 +150,7 @@ def paged_attention(
     grid = (plan.sequences, kv_heads, shares)
     if shares == 1:
         attention_split_kernel[grid](
-            *step, out_THD, sinks_H, lse_TH, scale, window, softcap,
+            *step, out_THD, sinks_H, lse_TH, *scales, scale, window, softcap,
             *strides, *out_THD.stride()[:2], 0, _row_stride(lse_TH), 1, **keywords,
         )  # fmt: skip
         return
@@ -134,12 +159,12 @@ def paged_attention(
     partial_THCD = q_THD.new_empty((tokens, heads, shares, head_dim), dtype=torch.float32)
     partial_lse_THC = q_THD.new_empty((tokens, heads, shares), dtype=torch.float32)
     attention_split_kernel[grid](
-        *step, partial_THCD, None, partial_lse_THC, scale, window, softcap,
+        *step, partial_THCD, None, partial_lse_THC, *scales, scale, window, softcap,
         *strides, *partial_THCD.stride()[:3], *partial_lse_THC.stride()[:2], **keywords,
     )  # fmt: skip
     attention_merge_kernel[(tokens, heads)](
         partial_THCD, partial_lse_THC, query_starts_S1, out_THD, sinks_H, lse_TH, plan.sequences, shares,
-        *out_THD.stride()[:2], _row_stride(lse_TH), **launch.attention_merge(head_dim=head_dim).keywords(),
+        *out_THD.stride()[:2], _row_stride(lse_TH), **launch_attention_merge(head_dim=head_dim).keywords(),
     )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ def attention_split_kernel(
     out,
     sinks,
     lse,
+    k_scales,
+    v_scales,
     scale,
     window,
     softcap,
@@ -56,7 +58,7 @@ def attention_split_kernel(
     """Grid (sequences, key-value heads, shares). All rows of a sequence fit one query tile.
 
     `out` is [T, H, shares, D]; `lse`, which may be None, is [T, H, shares]. With several shares `sinks` must
-    be None, for they count once, in the merge.
+    be None, for they count once, in the merge. The scales may be None.
     """
     sequence = tl.program_id(0)
     kv_head = tl.program_id(1)
@@ -86,7 +88,8 @@ def attention_split_kernel(
     acc_MD, peak_M, total_M = attend(
         acc_MD, peak_M, total_M, q_MD, position_M, start, stop, low, high,
         k_cache + kv_head * stride_kv_head, v_cache + kv_head * stride_kv_head,
-        tables + sequence * stride_table, stride_block, stride_slot, scale, window, softcap,
+        k_scales, v_scales, tables + sequence * stride_table, stride_block, stride_slot,
+        scale, window, softcap,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
     )  # fmt: skip
 

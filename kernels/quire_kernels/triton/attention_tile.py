@@ -18,6 +18,8 @@ Suffixes of shapes: M rows of the query tile, N keys of a key tile, D padded hea
 import triton
 import triton.language as tl
 
+from quire_kernels.triton.codes import decode, load_scales
+
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
@@ -100,6 +102,8 @@ def attend(
     high,
     keys,
     values,
+    k_scales,
+    v_scales,
     table,
     stride_block,
     stride_slot,
@@ -114,7 +118,9 @@ def attend(
 ):
     """Adds the key tiles that begin in start:stop to (sum of weights * values, peak score, sum of weights).
 
-    `start` is a multiple of TILE_N. Without MASKED, every row must see every key of these tiles.
+    `start` is a multiple of TILE_N. Without MASKED, every row must see every key of these tiles. Of a cache
+    in 8 bits the scale of a key multiplies its column of scores, that of a value its column of weights.
+    Scales are passed whole: the grid's second axis says which head's are meant.
     """
     for first in range(start, stop, TILE_N):
         key_N = first + tl.arange(0, TILE_N)
@@ -126,7 +132,14 @@ def attend(
         offset_N = block_N.to(tl.int64) * stride_block + (key_N % BLOCK_SIZE) * stride_slot
 
         k_ND = load_rows(keys, offset_N, present_N, HEAD_DIM, PADDED_DIM, MASKED)
-        score_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
+        if k_scales is None:
+            score_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
+        else:
+            scales_N = (block_N.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * BLOCK_SIZE
+            scales_N += key_N % BLOCK_SIZE
+            k_scale_N = load_scales(k_scales, scales_N, present_N, k_ND.dtype, MASKED)
+            score_MN = tl.dot(q_MD, tl.trans(decode(k_ND, q_MD.dtype)), input_precision="ieee")
+            score_MN *= k_scale_N[None, :]
         if softcap is None:
             score_MN *= scale * LOG2E
         else:
@@ -147,5 +160,12 @@ def attend(
         peak_M = new_peak_M
 
         v_ND = load_rows(values, offset_N, present_N, HEAD_DIM, PADDED_DIM, MASKED)
+        if v_scales is not None:
+            v_scale_N = load_scales(v_scales, scales_N, present_N, v_ND.dtype, MASKED)
+            if q_MD.dtype == tl.float16:  # a weight times a small scale would be below its least number
+                v_ND = (decode(v_ND, tl.float32) * v_scale_N[:, None]).to(tl.float16)
+            else:
+                v_ND = decode(v_ND, q_MD.dtype)
+                weight_MN *= v_scale_N[None, :]
         acc_MD = tl.dot(weight_MN.to(v_ND.dtype), v_ND, acc_MD * decay_M[:, None], input_precision="ieee")
     return acc_MD, peak_M, total_M

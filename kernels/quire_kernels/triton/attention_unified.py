@@ -47,6 +47,8 @@ def attention_unified_kernel(
     out,
     sinks,
     lse,
+    k_scales,
+    v_scales,
     sequences,
     scale,
     window,
@@ -67,7 +69,8 @@ def attention_unified_kernel(
     TILE_M: tl.constexpr,
     TILE_N: tl.constexpr,
 ):
-    """Grid (query tiles, key-value heads). `sinks`, `lse`, `window` and `softcap` may be None."""
+    """Grid (query tiles, key-value heads). `sinks`, `lse`, the scales, `window` and `softcap`
+    may be None."""
     # The last tiles of a sequence see the most keys. They start first, so that none runs alone at the end.
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     sequence, first_query = _find_tile(tile, query_starts, sequences, TILE_M // GROUP)
@@ -104,17 +107,17 @@ def attention_unified_kernel(
         full_stop = tl.maximum(full_start, full_stop)
         acc_MD, peak_M, total_M = attend(
             acc_MD, peak_M, total_M, q_MD, position_M, low // TILE_N * TILE_N, full_start, low, high,
-            keys, values, table, stride_block, stride_slot, scale, window, softcap,
+            keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
             HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
         )  # fmt: skip
     acc_MD, peak_M, total_M = attend(
         acc_MD, peak_M, total_M, q_MD, position_M, full_start, full_stop, low, high,
-        keys, values, table, stride_block, stride_slot, scale, window, softcap,
+        keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=False,
     )  # fmt: skip
     acc_MD, peak_M, total_M = attend(
         acc_MD, peak_M, total_M, q_MD, position_M, full_stop, high, low, high,
-        keys, values, table, stride_block, stride_slot, scale, window, softcap,
+        keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
     )  # fmt: skip
 

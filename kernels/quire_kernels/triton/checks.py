@@ -19,6 +19,16 @@ def check_float(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} has dtype {tensor.dtype}; supported: float32, float16, bfloat16")
 
 
+def check_interpreted(name: str, tensor: Tensor) -> None:
+    """A type that the interpreter multiplies as well as a GPU does."""
+    import torch
+
+    if knobs.runtime.interpret and tensor.dtype == torch.bfloat16:
+        raise ValueError(
+            f"{name} has dtype bfloat16, which Triton's interpreter multiplies wrongly; use float16 or 32"
+        )
+
+
 def check_dtype(name: str, tensor: Tensor, *dtypes: torch.dtype) -> None:
     """`dtypes` are what is allowed."""
     if tensor.dtype not in dtypes:
@@ -38,6 +48,43 @@ def check_rows(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} has strides {tensor.stride()}; the last dimension must be contiguous")
 
 
+def check_cache(k_cache: Tensor, v_cache: Tensor, *, kv_heads: int, head_dim: int) -> None:
+    """Both halves of one layer's cache, [N, K, B, D] of one type and with the same strides."""
+    blocks, _, block_size, _ = k_cache.shape
+    check_shape("k_cache", k_cache, blocks, kv_heads, block_size, head_dim)
+    check_shape("v_cache", v_cache, blocks, kv_heads, block_size, head_dim)
+    check_dtype("v_cache", v_cache, k_cache.dtype)
+    if k_cache.stride() != v_cache.stride():
+        raise ValueError(
+            f"v_cache has strides {v_cache.stride()}; expected those of k_cache, {k_cache.stride()}"
+        )
+
+
+def check_elements(
+    k_cache: Tensor,
+    v_cache: Tensor,
+    dtype: torch.dtype,
+    *,
+    k_scales_NKB: Tensor | None,
+    v_scales_NKB: Tensor | None,
+) -> None:
+    """The cache has elements of type `dtype`, or of 8 bits with scales."""
+    import torch
+
+    check_dtype("k_cache", k_cache, dtype, torch.int8, torch.float8_e4m3fn)
+    for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
+        check_rows(name, cache)
+    for name, scales_NKB in (("k_scales_NKB", k_scales_NKB), ("v_scales_NKB", v_scales_NKB)):
+        if (k_cache.dtype == dtype) != (scales_NKB is None):
+            asked = "expected none" if scales_NKB is not None else "expected its scales"
+            raise ValueError(f"{name} is not what a cache of {k_cache.dtype} has; {asked}")
+        if scales_NKB is not None:
+            check_shape(name, scales_NKB, *k_cache.shape[:3])
+            check_dtype(name, scales_NKB, torch.float32)
+            if not scales_NKB.is_contiguous():
+                raise ValueError(f"{name} has strides {scales_NKB.stride()}; it must be contiguous")
+
+
 def check_attention(
     q_THD: Tensor,
     k_cache: Tensor,
@@ -51,34 +98,28 @@ def check_attention(
     softcap: float | None,
     sinks_H: Tensor | None,
     lse_TH: Tensor | None,
+    k_scales_NKB: Tensor | None,
+    v_scales_NKB: Tensor | None,
 ) -> None:
     """The arguments of `paged_attention`, but for what the plan checks."""
     import torch
 
     tokens, heads, head_dim = q_THD.shape
-    blocks, kv_heads, block_size, _ = k_cache.shape
     sequences = seq_lens_S.shape[0]
     check_float("q_THD", q_THD)
-    if knobs.runtime.interpret and q_THD.dtype == torch.bfloat16:
-        raise ValueError(
-            "q_THD has dtype bfloat16, which Triton's interpreter multiplies wrongly; use float16 or 32"
-        )
+    check_interpreted("q_THD", q_THD)
     if head_dim > max_head_dim:
         raise ValueError(f"head_dim {head_dim} is too large; supported: up to {max_head_dim}")
     if softcap is not None and softcap <= 0:
         raise ValueError(f"softcap {softcap} is not positive; allowed: None or more than 0")
-    check_shape("k_cache", k_cache, blocks, kv_heads, block_size, head_dim)
-    check_shape("v_cache", v_cache, blocks, kv_heads, block_size, head_dim)
+    check_cache(k_cache, v_cache, kv_heads=k_cache.shape[1], head_dim=head_dim)
+    check_elements(k_cache, v_cache, q_THD.dtype, k_scales_NKB=k_scales_NKB, v_scales_NKB=v_scales_NKB)
     check_shape("out_THD", out_THD, tokens, heads, head_dim)
     check_shape("query_starts_S1", query_starts_S1, sequences + 1)
     check_shape("tables_SM", tables_SM, sequences, tables_SM.shape[-1])
-    for name, tensor in (("q_THD", q_THD), ("k_cache", k_cache), ("v_cache", v_cache), ("out_THD", out_THD)):
+    for name, tensor in (("q_THD", q_THD), ("out_THD", out_THD)):
         check_dtype(name, tensor, q_THD.dtype)
         check_rows(name, tensor)
-    if k_cache.stride() != v_cache.stride():
-        raise ValueError(
-            f"v_cache has strides {v_cache.stride()}; expected those of k_cache, {k_cache.stride()}"
-        )
     for name, tensor in (
         ("tables_SM", tables_SM),
         ("query_starts_S1", query_starts_S1),

@@ -1,10 +1,11 @@
 """Compiles every kernel variant for an architecture, with no GPU, and tabulates what it uses of one.
 
-    python -m quire_kernels.triton.compile_all --target sm_90 --jobs 2 --out table.json
+    python -m quire_kernels.triton.compile_all --family norm --target sm_90 --jobs 2 --out tables
 
 Every variant is compiled in a process of its own: the compiler may crash, and may report an error on stderr
-and go on. The table is checked: shared memory against the limit of the architecture, which the compiler does
-not know, and scratch memory, where registers spill, against SCRATCH_ALLOWED.
+and go on. What they use is checked: shared memory against the limit of the architecture, which the compiler
+does not know, and scratch memory, where registers spill, against what the variant allows. `--out` takes a
+directory and writes one table a family; rows that are there already and were not compiled now stay.
 """
 
 from __future__ import annotations
@@ -18,29 +19,17 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 
 import triton
-from triton import JITFunction, knobs
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from quire_kernels.triton.launch import ARCHITECTURES, Architecture
-from quire_kernels.triton.variants import Variant, variants
+from quire_kernels.triton.variants import FAMILIES, Variant, variants
 
-COMMITTED_TABLE = Path(__file__).with_name("resources.json")
-
-# Bytes of scratch memory a thread that a variant may use. In all of these the assembler stops at 80 or 168
-# registers, which keeps three programs on a processor, and spills two to six values.
-SCRATCH_ALLOWED = {
-    ("sm_86", "unified-fp16-d128-g4-window-softcap-sinks-lse"): 24,
-    ("sm_90", "unified-fp32-d80-g4"): 8,
-    ("sm_90", "unified-fp32-d96-g4"): 8,
-}
-
-# Strides of lse and of the block tables are as odd as the number of heads and the longest table.
-_UNALIGNED_STRIDES = ("stride_table", "stride_lse", "stride_lse_token", "stride_lse_head")
+COMMITTED_TABLES = Path(__file__).with_name("resources")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +40,9 @@ class Resources:
     scratch_bytes: int  # a thread, in device memory: spilled registers
     shared_bytes: int  # a program
 
-    def problems(self, architecture: Architecture, name: str) -> list[str]:
+    def problems(self, architecture: Architecture, variant: Variant) -> list[str]:
         """What is wrong with a variant that uses these, in one line each."""
-        allowed = SCRATCH_ALLOWED.get((architecture.name, name), 0)
+        name, allowed = variant.name, variant.scratch_allowed
         found = []
         if self.shared_bytes > architecture.shared_bytes:
             found.append(
@@ -73,13 +62,9 @@ class Specialization:
     aligned: tuple[str, ...]  # pointers and integers that are multiples of 16
 
 
-def load_kernel(variant: Variant) -> JITFunction:
-    """The kernel of a variant."""
-    return getattr(import_module(f"quire_kernels.triton.{variant.module}"), variant.kernel)
-
-
-def specialize(variant: Variant, names: list[str]) -> Specialization:
-    """What the just-in-time compiler would see for a kernel with these parameters."""
+def specialize(variant: Variant) -> Specialization:
+    """What the just-in-time compiler would see."""
+    names = variant.kernel.arg_names
     absent = [name for name, type_ in variant.types.items() if type_ is None]
     constants = {**variant.launch.constants, **dict.fromkeys(absent)}
     signature = {name: "constexpr" if name in constants else variant.types.get(name, "i32") for name in names}
@@ -89,15 +74,17 @@ def specialize(variant: Variant, names: list[str]) -> Specialization:
         aligned=tuple(
             name
             for name, type_ in signature.items()
-            if type_.startswith("*") or (name.startswith("stride_") and name not in _UNALIGNED_STRIDES)
+            if type_.startswith("*")
+            or name in variant.aligned
+            or (name.startswith("stride_") and name not in variant.unaligned)
         ),
     )
 
 
 def compile_variant(variant: Variant, architecture: Architecture) -> Resources:
     """Compiles in this process."""
-    kernel = load_kernel(variant)
-    special = specialize(variant, kernel.arg_names)
+    kernel = variant.kernel
+    special = specialize(variant)
     attributes = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in special.aligned}
     compiled = triton.compile(
         ASTSource(kernel, special.signature, special.constants, attributes),
@@ -149,7 +136,19 @@ def compile_in_process(variant: Variant, architecture: Architecture) -> Resource
     return Resources(**json.loads(worker.stdout.splitlines()[-1]))
 
 
-def render(table: dict[str, dict[str, dict[str, int]]]) -> str:
+# By target, then by the name of a variant.
+Table = dict[str, dict[str, dict[str, int]]]
+
+
+def read_table(path: Path) -> Table:
+    """A family's table; empty if there is none yet or another Triton compiled it."""
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text())
+    return stored["targets"] if stored["triton"] == triton.__version__ else {}
+
+
+def render(table: Table) -> str:
     """The table as JSON, with a line for each variant, so that a change reads well."""
     targets = [
         f"  {json.dumps(target)}: {{\n"
@@ -164,43 +163,70 @@ def render(table: dict[str, dict[str, dict[str, int]]]) -> str:
     )
 
 
+def write_tables(directory: Path, compiled: dict[tuple[str, str, str], Resources]) -> None:
+    """The tables of the families in `compiled`, whose keys are (family, target, name of the variant)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    listed = {target: variants(architecture) for target, architecture in ARCHITECTURES.items()}
+    for family in {family for family, _, _ in compiled}:
+        path = directory / f"{family}.json"
+        kept = read_table(path)
+        table: Table = {}
+        for target, families in listed.items():
+            names = [variant.name for variant in families[family]]
+            new = {n: asdict(compiled[family, target, n]) for n in names if (family, target, n) in compiled}
+            rows = {**kept.get(target, {}), **new}
+            table[target] = {name: rows[name] for name in names if name in rows}
+        path.write_text(render({target: rows for target, rows in table.items() if rows}))
+
+
 def main() -> int:
     """The command line; returns 1 if a variant fails to compile or uses what it may not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", action="append", choices=ARCHITECTURES, help="repeatable; default: all")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="repeatable; default: all")
     parser.add_argument("--only", default="", help="regular expression that a variant's name must contain")
     parser.add_argument("--jobs", type=int, default=1, help="variants compiled at a time")
-    parser.add_argument("--out", type=Path, help="where to write the table as JSON")
+    parser.add_argument(
+        "--out", type=Path, help="directory for the tables (resources/ has the committed ones)"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     targets = [ARCHITECTURES[name] for name in arguments.target or ARCHITECTURES]
+    work = [
+        (family, architecture, variant)
+        for architecture in targets
+        for family, listed in variants(architecture).items()
+        for variant in listed
+        if family in (arguments.family or FAMILIES)
+    ]
     if arguments.worker:
-        (variant,) = (v for v in variants(targets[0]) if v.name == arguments.worker)
+        (variant,) = (variant for _, _, variant in work if variant.name == arguments.worker)
         print(json.dumps(asdict(compile_variant(variant, targets[0]))))
         return 0
 
-    work = [(a, v) for a in targets for v in variants(a) if re.search(arguments.only, v.name)]
-    table: dict[str, dict[str, dict[str, int]]] = {architecture.name: {} for architecture in targets}
+    compiled: dict[tuple[str, str, str], Resources] = {}
     failures: list[str] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        pending = [(a, v, pool.submit(compile_in_process, v, a)) for a, v in work]
-        for architecture, variant, future in pending:
+        pending = [
+            (family, architecture, variant, pool.submit(compile_in_process, variant, architecture))
+            for family, architecture, variant in work
+            if re.search(arguments.only, variant.name)
+        ]
+        for family, architecture, variant, future in pending:
             try:
                 resources = future.result()
             except RuntimeError as error:
                 failures.append(str(error))
                 continue
-            table[architecture.name][variant.name] = asdict(resources)
-            failures += [
-                f"{architecture.name}: {line}" for line in resources.problems(architecture, variant.name)
-            ]
+            compiled[family, architecture.name, variant.name] = resources
+            failures += [f"{architecture.name}: {line}" for line in resources.problems(architecture, variant)]
             print(
                 f"{architecture.name:8}{variant.name:48}{resources.registers:4} registers, "
                 f"{resources.scratch_bytes:4} B scratch, {resources.shared_bytes:7} B shared",
                 flush=True,
             )
     if arguments.out:
-        arguments.out.write_text(render(table))
+        write_tables(arguments.out, compiled)
     for line in failures:
         print(line, file=sys.stderr)
     return 1 if failures else 0

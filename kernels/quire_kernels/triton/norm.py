@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
+from triton import next_power_of_2
 
-from quire_kernels.triton import launch
 from quire_kernels.triton.checks import check_dtype, check_float, check_rows, check_shape
+from quire_kernels.triton.launch import ELEMENTS_PER_PROGRAM, Architecture, Launch
+from quire_kernels.triton.variants import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MAX_NORM_SIZE = 16384
 
 
 def rms_norm(
@@ -30,8 +35,8 @@ def rms_norm(
     if x_TE.dim() not in (2, 3):
         raise ValueError(f"x_TE has shape {tuple(x_TE.shape)}; supported: two or three dimensions")
     size = x_TE.shape[-1]
-    if size > launch.MAX_NORM_SIZE:
-        raise ValueError(f"x_TE has rows of {size} elements; supported: up to {launch.MAX_NORM_SIZE}")
+    if size > MAX_NORM_SIZE:
+        raise ValueError(f"x_TE has rows of {size} elements; supported: up to {MAX_NORM_SIZE}")
     check_float("x_TE", x_TE)
     check_shape("weight_E", weight_E, size)
     check_dtype("weight_E", weight_E, x_TE.dtype)
@@ -45,7 +50,7 @@ def rms_norm(
     if rows == 0:
         return
     inner = x_TE.shape[1] if x_TE.dim() == 3 else 1
-    configuration = launch.rms_norm(size=size, unit_offset=unit_offset)
+    configuration = launch_rms_norm(size=size, unit_offset=unit_offset)
     rms_norm_kernel[(triton.cdiv(rows, configuration.constants["TILE_R"]),)](
         x_TE,
         weight_E,
@@ -64,6 +69,20 @@ def rms_norm(
 def _row_strides(x: Tensor) -> tuple[int, int]:
     """Strides of the rows [T] or [T, H] of a tensor, as [T, H]."""
     return (x.stride(0), x.stride(1)) if x.dim() == 3 else (x.stride(0), 0)
+
+
+def launch_rms_norm(*, size: int, unit_offset: bool) -> Launch:
+    """TILE_R whole rows a program, at most 32 elements a thread."""
+    padded_size = next_power_of_2(size)
+    return Launch(
+        constants={
+            "SIZE": size,
+            "PADDED_SIZE": padded_size,
+            "TILE_R": max(1, ELEMENTS_PER_PROGRAM // padded_size),
+            "UNIT_OFFSET": unit_offset,
+        },
+        num_warps=min(16, max(4, padded_size // 1024)),
+    )
 
 
 @triton.jit
@@ -110,3 +129,20 @@ def rms_norm_kernel(
     y_RE = x_RE * scale_R[:, None] * weight_E[None, :]
     offset_R = outer_R * stride_out_outer + inner_R * stride_out_inner
     tl.store(out + offset_R[:, None] + column_E[None, :], y_RE.to(out.dtype.element_ty), mask=inside_RE)
+
+
+def variants(architecture: Architecture) -> Iterator[Variant]:
+    """The same on every architecture."""
+    del architecture
+    for dtype, size, residual in (("bf16", 128, None), ("bf16", 4096, "*bf16"), ("fp32", 16384, "*fp32")):
+        yield Variant(
+            name=f"norm-{dtype}-e{size}",
+            kernel=rms_norm_kernel,
+            types={
+                **dict.fromkeys(("x", "weight", "out"), f"*{dtype}"),
+                "residual": residual,
+                **dict.fromkeys(("rows", "inner"), "i32"),
+                "eps": "fp32",
+            },
+            launch=launch_rms_norm(size=size, unit_offset=residual is None),
+        )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
+from triton import next_power_of_2
 
-from quire_kernels.triton import launch
 from quire_kernels.triton.checks import check_dtype, check_float, check_rows, check_shape
+from quire_kernels.triton.launch import ELEMENTS_PER_PROGRAM, Architecture, Launch
+from quire_kernels.triton.variants import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +45,7 @@ def rotary(
         check_rows(name, tensor)
     if tokens == 0:
         return
-    configuration = launch.rotary(rotated=rotated, heads=heads, interleaved=interleaved)
+    configuration = launch_rotary(rotated=rotated, heads=heads, interleaved=interleaved)
     tile = configuration.constants["TILE_H"]
     rotary_kernel[(tokens, triton.cdiv(heads, tile) + triton.cdiv(kv_heads, tile))](
         q_THD,
@@ -55,6 +58,21 @@ def rotary(
         *k_TKD.stride()[:2],
         cos_sin_PR.stride(0),
         **configuration.keywords(),
+    )
+
+
+def launch_rotary(*, rotated: int, heads: int, interleaved: bool) -> Launch:
+    """TILE_H heads of one token a program."""
+    padded_pairs = next_power_of_2(rotated // 2)
+    tile_h = max(1, min(next_power_of_2(heads), ELEMENTS_PER_PROGRAM // padded_pairs))
+    return Launch(
+        constants={
+            "PAIRS": rotated // 2,
+            "PADDED_PAIRS": padded_pairs,
+            "TILE_H": tile_h,
+            "INTERLEAVED": interleaved,
+        },
+        num_warps=4,
     )
 
 
@@ -122,3 +140,21 @@ def _rotate(
     y_HI = tl.load(b_HI, mask=inside_HI).to(tl.float32)
     tl.store(a_HI, (x_HI * cos_I - y_HI * sin_I).to(row.dtype.element_ty), mask=inside_HI)
     tl.store(b_HI, (y_HI * cos_I + x_HI * sin_I).to(row.dtype.element_ty), mask=inside_HI)
+
+
+def variants(architecture: Architecture) -> Iterator[Variant]:
+    """The same on every architecture."""
+    del architecture
+    for dtype, rotated, interleaved in (("bf16", 128, False), ("fp32", 64, True)):
+        yield Variant(
+            name=f"rotary-{dtype}-r{rotated}",
+            kernel=rotary_kernel,
+            types={
+                **dict.fromkeys(("q", "k"), f"*{dtype}"),
+                "positions": "*i64",
+                "cos_sin": "*fp32",
+                "heads": "i32",
+                "kv_heads": "i32",
+            },
+            launch=launch_rotary(rotated=rotated, heads=32, interleaved=interleaved),
+        )

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    HeadTransform,
+    KVCache,
+    KVCacheSpec,
+    TensorSpec,
+    kv_element_dtype,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +32,14 @@ class PagedAttention(AttentionBackend):
     """Attention through block tables: Triton on a GPU, C++ on a CPU."""
 
     Config = PagedConfig
+    kv_dtypes = frozenset({"auto", "int8", "fp8_e4m3"})
 
     def __init__(self, *, config: PagedConfig, device: str) -> None:
         del config
         if device == "cuda":
             from quire_kernels import triton as kernels
+
+            _check_gpu()
         elif device == "cpu":
             from quire_kernels import cpu as kernels
 
@@ -41,18 +52,35 @@ class PagedAttention(AttentionBackend):
             raise MissingCapability(f"attention=paged: device={device} has no kernels; cpu and cuda have")
         self.preferred_block_size = self.block_size_on(device)
         self._kernels = kernels
+        self.capturable = self._fuses = device == "cuda"
 
     @classmethod
     def block_size_on(cls, device: str) -> int:
         return 64 if device == "cpu" else cls.preferred_block_size
 
-    def kv_cache_shapes(
-        self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def kv_cache_spec(
+        self,
+        *,
+        num_blocks: int,
+        kv_heads: int,
+        block_size: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        kv_dtype: str,
+    ) -> KVCacheSpec:
+        import torch
+
         try:
-            return self._kernels.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+            k, v = self._kernels.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
         except ValueError as error:
             raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
+        element = kv_element_dtype(kv_dtype, dtype=dtype)
+        scales = None
+        if kv_dtype != "auto":
+            scales = TensorSpec((num_blocks, kv_heads, block_size), torch.float32)
+        return KVCacheSpec(
+            k=TensorSpec(k, element), v=TensorSpec(v, element), k_scales=scales, v_scales=scales
+        )
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> tuple[Any, ...]:
         """One plan of work for each KV group."""
@@ -79,7 +107,60 @@ class PagedAttention(AttentionBackend):
         metadata: tuple[Any, ...],
         out_THD: torch.Tensor,
     ) -> None:
-        self._kernels.store_kv(k_TKD, v_TKD, cache.k, cache.v, batch.slots_GT[layer.group])
+        self._kernels.store_kv(
+            k_TKD,
+            v_TKD,
+            cache.k,
+            cache.v,
+            batch.slots_GT[layer.group],
+            k_scales_NKB=cache.k_scales,
+            v_scales_NKB=cache.v_scales,
+        )
+        self._attend(layer, q_THD, cache, batch, metadata, out_THD)
+
+    def forward_projected(
+        self,
+        layer: AttentionLayer,
+        heads: HeadTransform,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: KVCache,
+        batch: Batch,
+        metadata: tuple[Any, ...],
+        out_THD: torch.Tensor,
+    ) -> None:
+        """On a GPU norms, rotation and store are one launch; on a CPU, where a call costs little, three, and
+        where keys and values are rounded to 8 bits.
+        """
+        if not self._fuses or cache.k_scales is not None:
+            super().forward_projected(layer, heads, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+            return
+        self._kernels.rotate_store_kv(
+            q_THD,
+            k_TKD,
+            v_TKD,
+            cache.k,
+            cache.v,
+            batch.slots_GT[layer.group],
+            batch.positions_T,
+            heads.cos_sin_PR,
+            q_norm_D=heads.q_norm_D,
+            k_norm_D=heads.k_norm_D,
+            eps=heads.eps,
+            unit_offset=heads.unit_offset,
+        )
+        self._attend(layer, q_THD, cache, batch, metadata, out_THD)
+
+    def _attend(
+        self,
+        layer: AttentionLayer,
+        q_THD: torch.Tensor,
+        cache: KVCache,
+        batch: Batch,
+        metadata: tuple[Any, ...],
+        out_THD: torch.Tensor,
+    ) -> None:
         self._kernels.paged_attention(
             q_THD,
             cache.k,
@@ -92,5 +173,22 @@ class PagedAttention(AttentionBackend):
             window=layer.window,
             softcap=layer.softcap,
             sinks_H=layer.sinks_H,
+            k_scales_NKB=cache.k_scales,
+            v_scales_NKB=cache.v_scales,
             plan=metadata[layer.group],
         )
+
+
+def _check_gpu() -> None:
+    """Raise MissingCapability if the GPU is one that the kernels do not run on. Without any it may be that
+    Triton's interpreter plays one.
+    """
+    import torch
+
+    from quire_kernels.triton.launch import architecture_of
+
+    if torch.cuda.is_available():
+        try:
+            architecture_of(torch.device("cuda"))
+        except ValueError as error:
+            raise MissingCapability(f"attention=paged: {error}; attention=sdpa runs on any") from None

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    KVCache,
+    KVCacheSpec,
+    TensorSpec,
+    kv_element_dtype,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -37,16 +44,27 @@ class SdpaAttention(AttentionBackend):
     """Gather and torch's scaled_dot_product_attention: no kernels to build, any device."""
 
     Config = SdpaConfig
+    kv_dtypes = frozenset({"auto", "int8", "fp8_e4m3"})
 
     def __init__(self, *, config: SdpaConfig, device: str) -> None:
         del config, device
 
-    def kv_cache_shapes(
-        self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        del dtype
-        shape = (num_blocks, block_size, kv_heads, head_dim)
-        return shape, shape
+    def kv_cache_spec(
+        self,
+        *,
+        num_blocks: int,
+        kv_heads: int,
+        block_size: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        kv_dtype: str,
+    ) -> KVCacheSpec:
+        import torch
+
+        rows = (num_blocks, block_size, kv_heads)
+        values = TensorSpec((*rows, head_dim), kv_element_dtype(kv_dtype, dtype=dtype))
+        scales = None if kv_dtype == "auto" else TensorSpec(rows, torch.float32)
+        return KVCacheSpec(k=values, v=values, k_scales=scales, v_scales=scales)
 
     def prepare(
         self, batch: Batch, layers: tuple[AttentionLayer, ...]
@@ -91,15 +109,53 @@ class SdpaAttention(AttentionBackend):
         metadata: tuple[tuple[SequencePart, ...], ...],
         out_THD: torch.Tensor,
     ) -> None:
-        slots_T = batch.slots_GT[layer.group]
-        k_cache, v_cache = cache.k.flatten(0, 1), cache.v.flatten(0, 1)
-        k_cache[slots_T] = k_TKD
-        v_cache[slots_T] = v_TKD
+        self.store(k_TKD, v_TKD, cache, batch.slots_GT[layer.group], batch.block_size)
         for part in metadata[layer.group]:
-            q_HQD = q_THD[part.rows].transpose(0, 1)
-            k_KCD = k_cache[part.tokens_C].transpose(0, 1)
-            v_KCD = v_cache[part.tokens_C].transpose(0, 1)
-            out_THD[part.rows] = _attend(layer, q_HQD, k_KCD, v_KCD, part.mask_QC).transpose(0, 1)
+            out_THD[part.rows] = self.attend(layer, q_THD[part.rows], part, cache, batch)
+
+    def store(
+        self, k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: KVCache, slots_T: torch.Tensor, block_size: int
+    ) -> None:
+        """Keep a step's keys and values."""
+        del block_size
+        _Rows(cache.k, cache.k_scales).store(slots_T, k_TKD)
+        _Rows(cache.v, cache.v_scales).store(slots_T, v_TKD)
+
+    def keys(self, cache: KVCache, tokens_C: torch.Tensor, block_size: int) -> torch.Tensor:
+        """The keys [C, K, D] of tokens of the cache, counted over all blocks; out of 8 bits as float32."""
+        del block_size
+        return _Rows(cache.k, cache.k_scales).gather(tokens_C)
+
+    def attend(
+        self, layer: AttentionLayer, q_QHD: torch.Tensor, part: SequencePart, cache: KVCache, batch: Batch
+    ) -> torch.Tensor:
+        """The output [Q, H, D] of one sequence's rows."""
+        k_KCD = self.keys(cache, part.tokens_C, batch.block_size).to(q_QHD.dtype).transpose(0, 1)
+        v_CKD = _Rows(cache.v, cache.v_scales).gather(part.tokens_C)
+        v_KCD = v_CKD.to(q_QHD.dtype).transpose(0, 1)
+        return _attend(layer, q_QHD.transpose(0, 1), k_KCD, v_KCD, part.mask_QC).transpose(0, 1)
+
+
+class _Rows:
+    """Keys, or values, by slot."""
+
+    def __init__(self, cache: torch.Tensor, scales: torch.Tensor | None) -> None:
+        self._rows_NKD = cache.flatten(0, 1)
+        self._scales_NK = None if scales is None else scales.flatten(0, 1)
+
+    def store(self, slots_T: torch.Tensor, x_TKD: torch.Tensor) -> None:
+        if self._scales_NK is not None:
+            from quire_kernels.reference import quantise_tokens
+
+            x_TKD, self._scales_NK[slots_T] = quantise_tokens(x_TKD, self._rows_NKD.dtype)
+        self._rows_NKD[slots_T] = x_TKD
+
+    def gather(self, slots_C: torch.Tensor) -> torch.Tensor:
+        """[C, K, D]; out of 8 bits as float32."""
+        rows_CKD = self._rows_NKD[slots_C]
+        if self._scales_NK is None:
+            return rows_CKD
+        return rows_CKD.float() * self._scales_NK[slots_C, :, None]
 
 
 def _attend(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, ExecutorContext
 from quire.runtime.machine import available_bytes, keep_freed_memory, share_one_heap
+
+if TYPE_CHECKING:
+    from quire.runtime.decode_graphs import Capture
+    from quire.runtime.launched import Launched
 
 
 @dataclass
@@ -19,6 +24,11 @@ class LocalConfig:
 
     memory_fraction: float = 0.5
     """Fraction of the free memory for KV, where engine.kv_bytes is auto; in (0, 1)."""
+    cuda_graphs: bool = True
+    """On a GPU: replay decoding steps from CUDA graphs, where model and attention backend allow it."""
+    prefault: bool = False
+    """On a CPU: write all KV memory before the first step, so that none waits until the system finds pages.
+    Some gigabytes take a second, and are taken from the start. A GPU's memory is there anyway."""
 
     def __post_init__(self) -> None:
         if not 0 < self.memory_fraction < 1:
@@ -57,22 +67,23 @@ class LocalExecutor(Executor):
         self.info = self._model.info
         self.kv_groups = kv_groups(self._model.layers)
         self._runner = None
-        self._futures: deque[Future[StepResult]] = deque()
+        self._defers = context.device == "cuda"
+        """Steps are only launched when their futures are there; the results are worth waiting for later."""
+        self._steps: deque[Future[StepResult] | Future[Launched]] = deque()
+        self._finishing: Future[StepResult] | None = None
 
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
-        from math import prod
-
         totals = []
         for group in self.kv_groups:
-            shapes = self._context.attention.kv_cache_shapes(
+            spec = self._context.attention.kv_cache_spec(
                 num_blocks=1,
                 kv_heads=group.kv_heads,
                 block_size=block_size,
                 head_dim=group.head_dim,
                 dtype=self._model.dtype,
+                kv_dtype=self._context.kv_dtype,
             )
-            elements = sum(prod(shape) for shape in shapes)
-            totals.append(elements * self._model.dtype.itemsize * len(group.layers))
+            totals.append(spec.nbytes * len(group.layers))
         return tuple(totals)
 
     def free_bytes(self) -> int:
@@ -90,6 +101,7 @@ class LocalExecutor(Executor):
         from quire.runtime.runner import Runner
 
         self._check_host_memory(layout)
+        self._runner = None  # started anew, it gives back the memory that it had before
         try:
             self._runner = Runner(
                 model=self._model,
@@ -99,7 +111,9 @@ class LocalExecutor(Executor):
                 layout=layout,
                 device=torch.device(self._context.device),
                 dtype=self._model.dtype,
+                kv_dtype=self._context.kv_dtype,
                 max_sequences=max_sequences,
+                capture=self._capture(),
             )
         except (RuntimeError, MemoryError) as error:  # torch's and numpy's ways to say that memory is short
             block_bytes = self.kv_block_bytes(layout.block_size)
@@ -109,6 +123,20 @@ class LocalExecutor(Executor):
                 f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
                 f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {reason}"
             ) from None
+        if self._config.prefault and self._context.device == "cpu":
+            self._prefault(layout)
+
+    def _prefault(self, layout: KVLayout) -> None:
+        """On the thread that computes, whose OpenMP workers write it together."""
+        assert self._runner is not None
+        free, sizes = available_bytes(), self.kv_block_bytes(layout.block_size)
+        taken = sum(n * size for n, size in zip(layout.num_blocks, sizes, strict=True))
+        if taken > free:
+            raise UserError(
+                f"executor.prefault=true: {taken} bytes of KV memory (engine.kv_bytes) cannot be had:"
+                f" {free} are free"
+            )
+        self._thread.submit(self._runner.write_caches).result()
 
     def _check_host_memory(self, layout: KVLayout) -> None:
         """Raise UserError if the host's blocks (and the device's, where they lie in the same memory) are more
@@ -126,15 +154,33 @@ class LocalExecutor(Executor):
                 f"allocator.host_bytes: {host} bytes of host memory{beside} cannot be had: {free} are free"
             )
 
+    def _capture(self) -> Capture | None:
+        """How decoding steps become graphs, if they do."""
+        capturable = self._context.attention.capturable and self._model.capturable
+        if self._context.device != "cuda" or not self._config.cuda_graphs or not capturable:
+            return None
+        from quire.runtime.cuda_graph import CudaCapture
+
+        return CudaCapture()
+
     def submit(self, plan: StepPlan) -> None:
         assert self._runner is not None, "start comes before submit"
-        self._futures.append(self._thread.submit(self._runner.run, plan))
+        compute = self._runner.launch if self._defers else self._runner.run
+        self._steps.append(self._thread.submit(compute, plan))
 
     def collect(self) -> StepResult:
-        self._futures[0].exception()  # waits; an interrupt meanwhile leaves the step to be collected again
-        return self._futures.popleft().result()
+        # Waits; an interrupt meanwhile leaves the step to be collected again.
+        step = self._steps[0]
+        if step.exception() is None and self._defers:
+            if self._finishing is None:
+                self._finishing = self._thread.submit(step.result().result)
+            step = self._finishing
+            step.exception()
+        self._steps.popleft()
+        self._finishing = None
+        return step.result()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
-        self._futures.clear()
+        self._steps.clear()
         self._runner = None

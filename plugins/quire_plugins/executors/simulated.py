@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from quire.clock import VirtualClock
+from quire.config.checks import check_above_zero
 from quire.engine.plan import (
     COPY_PHASE,
     CopiedBytes,
@@ -24,7 +25,6 @@ from quire.engine.plan import (
     StepPlan,
     StepResult,
 )
-from quire.engine.shape import StepShape
 from quire.errors import MissingCapability, UserError
 from quire.interfaces.allocator import KVLayout
 from quire.interfaces.executor import Executor, SimulationContext
@@ -43,8 +43,7 @@ class SimulatedConfig:
     for its copies. The default is about a PCIe 4.0 bus of 16 lanes."""
 
     def __post_init__(self) -> None:
-        if not self.copy_bytes_per_s > 0:
-            raise UserError(f"executor.copy_bytes_per_s={self.copy_bytes_per_s}: must be more than 0")
+        check_above_zero("executor", self, "copy_bytes_per_s", what="number of bytes a second")
         if self.output_mean is not None and not 1 <= self.output_mean < float("inf"):
             raise UserError(f"executor.output_mean={self.output_mean}: must be a number of tokens >= 1")
 
@@ -85,7 +84,8 @@ class SimulatedExecutor(Executor):
         self.info = shape.info
         self.kv_groups = shape.kv_groups
         self._copy_bytes_per_s = config.copy_bytes_per_s
-        self._element_bytes = shape.element_bytes
+        self._element_bytes = shape.element_bytes if context.kv_dtype == "auto" else 1
+        self._scale_bytes = 0 if context.kv_dtype == "auto" else 4  # a float32 for each token and head
         self._clock = context.clock
         self._cost_model = context.cost_model
         self._end_chance = None if config.output_mean is None else 1.0 / config.output_mean
@@ -95,7 +95,11 @@ class SimulatedExecutor(Executor):
 
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
         return tuple(
-            2 * group.kv_heads * group.head_dim * block_size * self._element_bytes * len(group.layers)
+            2
+            * group.kv_heads
+            * (group.head_dim * self._element_bytes + self._scale_bytes)
+            * block_size
+            * len(group.layers)
             for group in self.kv_groups
         )
 
@@ -109,7 +113,7 @@ class SimulatedExecutor(Executor):
         self._block_bytes = self.kv_block_bytes(layout.block_size)
 
     def submit(self, plan: StepPlan) -> None:
-        seconds = self._cost_model.seconds(StepShape.of(plan.rows))
+        seconds = self._cost_model.seconds(plan.shape)
         copied, phases = _NO_COPIES, dict[str, float]()
         if plan.copies:
             copied = CopiedBytes.of(plan.copies, self._block_bytes)

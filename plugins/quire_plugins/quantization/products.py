@@ -1,4 +1,4 @@
-"""Products with integer weights: own kernels on a CPU, torch's operations on a GPU."""
+"""Products with integer weights: own kernels, but for int8 activations on a GPU, where torch has them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,12 @@ def groupwise_product(
 
     Raises ValueError for bits or groups that the kernel lacks.
     """
-    parts = (values_OI, scales_OG, zeros_OG, bias_O)
-    if device != "cpu":
-        return TorchGroupwiseLinear(*parts, bits=bits, group_size=group_size)
-    _require_kernels()
-    from quire_kernels.cpu import GroupwiseLinear
-
-    return GroupwiseLinear(*parts, bits=bits, group_size=group_size)
+    if device == "cpu":
+        _require_kernels()
+        from quire_kernels.cpu import GroupwiseLinear
+    else:
+        from quire_kernels.triton import GroupwiseLinear
+    return GroupwiseLinear(values_OI, scales_OG, zeros_OG, bias_O, bits=bits, group_size=group_size)
 
 
 def _require_kernels() -> None:
@@ -76,40 +75,3 @@ class TorchInt8Linear:
         sums = torch._int_mm(functional.pad(values_TI, padding), self._values_IO)
         out_TO = sums[:rows, : self._outputs].float() * scales_T[:, None] * self._scales_O
         return (out_TO if self._bias_O is None else out_TO + self._bias_O).to(x_TI.dtype)
-
-
-class TorchGroupwiseLinear:
-    """Holds integers, two of 4 bits in a byte, and makes the weight of them at each call: for its memory."""
-
-    def __init__(
-        self,
-        values_OI: Tensor,
-        scales_OG: Tensor,
-        zeros_OG: Tensor | None,
-        bias_O: Tensor | None,
-        *,
-        bits: int,
-        group_size: int,
-    ) -> None:
-        self._bits, self._group, self._inputs = bits, group_size, values_OI.shape[1]
-        if bits == 4:
-            low, high = functional.pad(values_OI, (0, self._inputs % 2)).unflatten(1, (-1, 2)).unbind(-1)
-            values_OI = low | high << 4
-        self._values = values_OI
-        self._scales_OG = scales_OG.float()
-        self._zeros_OG = None if zeros_OG is None else zeros_OG.float()
-        self._bias_O = bias_O
-
-    def __call__(self, x_TI: Tensor) -> Tensor:
-        bias_O = None if self._bias_O is None else self._bias_O.to(x_TI.dtype)
-        return functional.linear(x_TI, self._weight().to(x_TI.dtype), bias_O)
-
-    def _weight(self) -> Tensor:
-        values_OI = self._values
-        if self._bits == 4:
-            values_OI = torch.stack([values_OI & 15, values_OI >> 4], dim=-1).flatten(1)[:, : self._inputs]
-        zeros = float(1 << (self._bits - 1)) if self._zeros_OG is None else self._spread(self._zeros_OG)
-        return (values_OI.float() - zeros) * self._spread(self._scales_OG)
-
-    def _spread(self, values_OG: Tensor) -> Tensor:
-        return values_OG.repeat_interleave(self._group, dim=1)[:, : self._inputs]

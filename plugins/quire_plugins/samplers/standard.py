@@ -25,8 +25,10 @@ _UNIT_BITS = 40
 _LEADING_BITS = 6
 """Bits of a weight, besides its order of magnitude, that tell in which bucket of a histogram it falls."""
 _BUCKETS = (_UNIT_BITS << _LEADING_BITS) + 2
-_SLAB = {"cpu": 2**20, "cuda": 2**24}
-"""Logits worked on at once: on a CPU what stays in its caches, on a GPU some 0.5 GB of temporary memory."""
+_TINY, _MOST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""The least and the largest normal float32."""
+_SLAB = 2**20
+"""Logits worked on at once: what stays in the caches of a CPU."""
 
 
 @dataclass
@@ -35,9 +37,14 @@ class StandardSamplerConfig:
 
 
 class StandardSampler(Sampler):
-    """Greedy, temperature, top-k, top-p and min-p; each row as its request asks."""
+    """Greedy, temperature, top-k, top-p and min-p; each row as its request asks.
+
+    On a GPU one Triton kernel does it all; the same integers decide, so the same tokens are drawn, unless a
+    draw falls on the rounding of an exponential.
+    """
 
     Config = StandardSamplerConfig
+    reads_history = False
 
     def __init__(self, *, config: StandardSamplerConfig) -> None:
         del config
@@ -51,19 +58,22 @@ class StandardSampler(Sampler):
         drawn = [r for r, params in enumerate(rows.params) if params.temperature > 0]
         if not drawn:
             return _argmax(logits_RV)
-        device = logits_RV.device
-        tokens_R = torch.empty(len(rows.params), dtype=torch.int64, device=device)
+        if logits_RV.is_cuda:
+            from quire_plugins.samplers.by_kernel import sample_by_kernel
+
+            return sample_by_kernel(logits_RV, rows)
+        tokens_R = torch.empty(len(rows.params), dtype=torch.int64)
         if greedy := [r for r, params in enumerate(rows.params) if params.temperature == 0]:
             tokens_R[greedy] = _argmax(logits_RV[greedy])
         uniforms_R = uniform(
             np.array([rows.seeds[r] for r in drawn], dtype=np.uint64),
             np.array([rows.positions[r] for r in drawn], dtype=np.uint64),
         )
-        slab = max(1, _SLAB[device.type] // max(logits_RV.shape[1], _BUCKETS))
+        slab = max(1, _SLAB // max(logits_RV.shape[1], _BUCKETS))
         for first in range(0, len(drawn), slab):
             part = drawn[first : first + slab]
             weights_RV = kept_weights(_rows(logits_RV, part), [rows.params[r] for r in part])
-            tokens_R[part] = draw(weights_RV, torch.from_numpy(uniforms_R[first : first + slab]).to(device))
+            tokens_R[part] = draw(weights_RV, torch.from_numpy(uniforms_R[first : first + slab]))
         return tokens_R
 
 
@@ -102,8 +112,7 @@ def kept_weights(logits_RV: torch.Tensor, params: Sequence[SamplingParams]) -> t
     import torch
 
     device, vocab_size = logits_RV.device, logits_RV.shape[1]
-    limits = torch.finfo(torch.float32)
-    temperatures = [[min(max(p.temperature, limits.tiny), limits.max)] for p in params]
+    temperatures = [[float32_temperature(p.temperature)] for p in params]
     scaled_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
     scaled_RV.div_(torch.tensor(temperatures, device=device))
     weights_RV = scaled_RV.exp_().mul_(2.0**_UNIT_BITS).to(torch.int64)
@@ -122,6 +131,11 @@ def kept_weights(logits_RV: torch.Tensor, params: Sequence[SamplingParams]) -> t
         part_RV = weights_RV.index_select(0, rows)
         weights_RV.index_copy_(0, rows, part_RV.mul_(part_RV >= least))
     return weights_RV
+
+
+def float32_temperature(temperature: float) -> float:
+    """What float32 holds of a temperature above 0: neither 0 nor infinite."""
+    return min(max(temperature, _TINY), _MOST)
 
 
 def _top_k(logits_RV: torch.Tensor, k_R: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,8 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
                      const at::Tensor& tables, const at::Tensor& query_starts, const at::Tensor& seq_lens,
                      at::Tensor& out, double scale, std::optional<int64_t> window,
                      std::optional<double> softcap, const std::optional<at::Tensor>& sinks,
-                     const std::optional<at::Tensor>& lse, const std::optional<at::Tensor>& given_plan) {
+                     const std::optional<at::Tensor>& lse, const std::optional<at::Tensor>& k_scales,
+                     const std::optional<at::Tensor>& v_scales, const std::optional<at::Tensor>& given_plan) {
   const Dtype dtype = dtype_of(q, "q_THD");
   const at::ScalarType type = q.scalar_type();
   check(q, "q_THD", type, 3);
@@ -113,7 +114,7 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   check(tables, "tables_SM", at::kInt, 2);
   check_dense(query_starts, "query_starts_S1", at::kInt);
   check_dense(seq_lens, "seq_lens_S", at::kInt);
-  const CacheShape cache = check_cache(k_cache, v_cache, type);
+  const CacheShape cache = check_cache(k_cache, v_cache, type, k_scales, v_scales);
   const int64_t heads = q.size(1), sequences = seq_lens.numel();
   check_size(q.size(2), cache.head_dim, "the head dimension of q_THD");
   TORCH_CHECK_VALUE(cache.head_dim % 16 == 0, "head_dim is ", cache.head_dim,
@@ -152,6 +153,7 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   args.out_stride_t = out.stride(0), args.out_stride_h = out.stride(1);
   args.k_cache = k_cache.const_data_ptr();
   args.v_cache = v_cache.const_data_ptr();
+  args.code = cache.code, args.k_scales = cache.k_scales, args.v_scales = cache.v_scales;
   args.tables = tables.const_data_ptr<int32_t>();
   args.table_stride = tables.stride(0);
   args.query_starts = query_starts.const_data_ptr<int32_t>();
@@ -191,7 +193,7 @@ TORCH_LIBRARY_FRAGMENT(quire_cpu, m) {
   m.def(
       "paged_attention(Tensor q, Tensor k_cache, Tensor v_cache, Tensor tables, Tensor query_starts, "
       "Tensor seq_lens, Tensor(a!) out, float scale, int? window, float? softcap, Tensor? sinks, "
-      "Tensor(b!)? lse, Tensor? plan) -> ()");
+      "Tensor(b!)? lse, Tensor? k_scales, Tensor? v_scales, Tensor? plan) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(quire_cpu, CPU, m) {

@@ -5,10 +5,14 @@
 //   positions   0 ....... tile ....... tile | chunk ....... | chunk
 //   an item               rows of some queries x some chunks
 //
+// Of a cache in 8 bits one block at a time is widened to the type of q, in a scratch that stays in the nearest
+// cache. The scale of a key multiplies its column of scores, that of a value its column of weights.
+//
 // A chunk's result (out, max, sum) is merged into the total from left to right, in the item itself or, where
 // the chunks were split over items, by `merge`: the arithmetic is the same.
 #pragma once
 
+#include "codes.h"
 #include "gemm.h"
 
 namespace quire::QUIRE_ISA {
@@ -102,6 +106,8 @@ struct Attend {
   float* decay;  // [rows]: what the online softmax scales earlier results by
   float* ones;   // [rows]
   T* edge;       // [D, step]: one step of V with the tokens that must not be read set to zero
+  float* v_scale;  // [tile], zero for tokens that must not be read; null for a plain cache
+  T* wide;         // a block of K or V out of 8 bits
 
   Attend(const AttentionArgs& args_, const AttentionItem& item_, char* scratch)
       : args(args_),
@@ -116,6 +122,9 @@ struct Attend {
     weight = (A*)(ones + most);
     q = weight + most * tile;
     edge = (T*)(q + most * args.head_dim);
+    float* rest = (float*)(edge + args.head_dim * P::step);
+    v_scale = args.code == kPlain ? nullptr : rest;
+    wide = (T*)(rest + tile);
     for (int r = 0; r < rows.count; ++r) {
       ones[r] = 1;
       int64_t t = item.row_begin + r / rows.group, h = rows.first_head + r % rows.group;
@@ -124,15 +133,26 @@ struct Attend {
     }
   }
 
-  const T* block(const void* cache, int index) const {
-    int64_t elements = (int64_t)args.block_size * args.head_dim;
-    return (const T*)cache + ((int64_t)table[index] * args.kv_heads + item.kv_head) * elements;
+  // Counts (block, head) pairs up to that of block `index`.
+  int64_t head(int index) const { return (int64_t)table[index] * args.kv_heads + item.kv_head; }
+
+  const char* block(const void* cache, int index) const {
+    int64_t element = args.code == kPlain ? sizeof(T) : 1;
+    return (const char*)cache + head(index) * args.block_size * args.head_dim * element;
   }
 
   // Bytes from block `index` to the one after it, where the sequence has one before `end`.
   ptrdiff_t to_next(const void* cache, int index, int end) const {
     if ((index + 1) * args.block_size >= end) return 0;
-    return (const char*)block(cache, index + 1) - (const char*)block(cache, index);
+    return block(cache, index + 1) - block(cache, index);
+  }
+
+  // Rows of n elements of block `index`, `stride` apart, from element `at` on, as the products read them.
+  const T* rows_of(const void* cache, int index, int64_t at, int count, int n, int stride, ptrdiff_t ahead) {
+    const char* from = block(cache, index);
+    if (args.code == kPlain) return (const T*)from + at;
+    widen(args.code, (const int8_t*)from + at, wide + at, count, n, stride, ahead);
+    return wide + at;
   }
 
   // Chunk by chunk; `end` bounds the keys that may be fetched ahead.
@@ -151,9 +171,36 @@ struct Attend {
     for (int index = from / b; index * b < to; ++index) {
       int first = larger(from - index * b, 0) / W * W;
       int last = (smaller(to - index * b, b) + W - 1) / W * W;
-      const T* k = block(args.k_cache, index) + first * P::step;
-      gemm<T>(rows.count, last - first, args.head_dim / P::step, q, args.head_dim, k, b * P::step,
-              score + index * b - start + first, tile, nullptr, to_next(args.k_cache, index, end));
+      const int steps = args.head_dim / P::step, n = (last - first) * P::step;
+      const ptrdiff_t ahead = to_next(args.k_cache, index, end);
+      const T* k = rows_of(args.k_cache, index, first * P::step, steps, n, b * P::step, ahead);
+      float* columns = score + index * b - start + first;
+      gemm<T>(rows.count, last - first, steps, q, args.head_dim, k, b * P::step, columns, tile, nullptr,
+              v_scale ? 0 : ahead);
+      if (v_scale) apply_scales(index, first, last, columns, end);
+    }
+    if (v_scale) {
+      for (int c = (from - start) / W * W; c < from - start; ++c) v_scale[c] = 0;
+      for (int c = to - start; c % W != 0; ++c) v_scale[c] = 0;
+    }
+  }
+
+  // The scales of the keys multiply their columns of scores, those of the values are noted.
+  void apply_scales(int index, int first, int last, float* columns, int end) {
+    const int b = args.block_size;
+    const float* k_scale = args.k_scales + head(index) * b;
+    const float* noted = args.v_scales + head(index) * b;
+    const ptrdiff_t ahead = (index + 1) * b < end ? (head(index + 1) - head(index)) * b : 0;
+    float* place = v_scale + (columns - score) - first;
+    for (int c = first; c < last; c += W) {
+      __builtin_prefetch(k_scale + c + ahead);
+      __builtin_prefetch(noted + c + ahead);
+      const vf scale = load(k_scale + c);
+      for (int r = 0; r < rows.count; ++r) {
+        float* s = columns + r * tile + c - first;
+        store(s, load(s) * scale);
+      }
+      store(place + c, load(noted + c));
     }
   }
 
@@ -189,7 +236,7 @@ struct Attend {
       for (int c = first; c < last; c += W) {
         vf e = exp(load(s + c) * scale - top);
         sum += e;
-        store(w + c, e);
+        store(w + c, v_scale ? e * load(v_scale + c) : e);
       }
       into.sum[r] = into.sum[r] * decay[r] + reduce_add(sum);
     }
@@ -199,15 +246,18 @@ struct Attend {
     const int b = args.block_size, d = args.head_dim, step = P::step;
     const float* scale = decay;
     for (int index = from / b; index * b < to; ++index) {
-      const T* v = block(args.v_cache, index);
       const A* w = weight + index * b - start;
       int first = larger(from - index * b, 0), last = smaller(to - index * b, b);
+      const ptrdiff_t ahead = to_next(args.v_cache, index, end);
+      const int step_from = first / step, steps = (last + step - 1) / step - step_from;
+      const T* v = rows_of(args.v_cache, index, step_from * step * d, steps, d * step, d * step, ahead) -
+                   step_from * step * d;
       if (step == 2 && first % 2 == 1) {
         scale = edge_step(v, w, first / 2, 1, scale, into);
         ++first;
       }
       gemm<T>(rows.count, d, last / step - first / step, w + first, tile, v + first * d, d * step, into.out,
-              d, scale, to_next(args.v_cache, index, end));
+              d, scale, v_scale ? 0 : ahead);
       scale = ones;
       if (step == 2 && last % 2 == 1) edge_step(v, w, last / 2, 0, ones, into);
     }
@@ -226,6 +276,7 @@ struct Attend {
 static size_t attention_scratch_bytes(const AttentionArgs& args) {
   size_t tile = tile_tokens(args.block_size), rows = args.max_rows, dims = args.head_dim;
   size_t floats = rows * (tile + 2) + rows * (tile + dims) + 2 * dims + 2 * Partial::floats(args);
+  if (args.code != kPlain) floats += tile + args.block_size * dims;
   return (floats * sizeof(float) + 63) / 64 * 64;
 }
 

@@ -53,21 +53,44 @@ inline void check_indices(const at::Tensor& x, const char* name, int64_t end, bo
 
 struct CacheShape {
   int64_t kv_heads, block_size, head_dim;
+  CacheCode code;
+  float *k_scales, *v_scales;
 };
 
-// Reads the geometry off a K and V cache and checks that it is one that `kv_cache_shapes` makes.
-inline CacheShape check_cache(const at::Tensor& k_cache, const at::Tensor& v_cache, at::ScalarType type) {
-  check_dense(k_cache, "k_cache", type);
-  check_dense(v_cache, "v_cache", type);
+inline float* check_scales(const std::optional<at::Tensor>& scales, const char* name, at::IntArrayRef sizes,
+                           bool wanted) {
+  TORCH_CHECK_VALUE(scales.has_value() == wanted, name,
+                    wanted ? " is missing; a cache of int8 or float8_e4m3fn has one"
+                           : " is given, but the cache is of the type of k and q");
+  if (!wanted) return nullptr;
+  check_dense(*scales, name, at::kFloat);
+  TORCH_CHECK_VALUE(scales->sizes() == sizes, name, " is ", scales->sizes(), "; it must be ", sizes);
+  return scales->mutable_data_ptr<float>();
+}
+
+// Reads the geometry off a K and V cache and checks that it is one that `kv_cache_shapes` makes for `type`,
+// with elements of that type or of 8 bits.
+inline CacheShape check_cache(const at::Tensor& k_cache, const at::Tensor& v_cache, at::ScalarType type,
+                              const std::optional<at::Tensor>& k_scales,
+                              const std::optional<at::Tensor>& v_scales) {
+  const at::ScalarType element = k_cache.scalar_type();
+  TORCH_CHECK_VALUE(element == type || element == at::kChar || element == at::kFloat8_e4m3fn, "k_cache is ",
+                    element, "; it must be ", type, ", int8 or float8_e4m3fn");
+  check_dense(k_cache, "k_cache", element);
+  check_dense(v_cache, "v_cache", element);
   const int64_t step = type == at::kBFloat16 ? 2 : 1, rank = step + 3;
   TORCH_CHECK_VALUE(k_cache.dim() == rank && v_cache.dim() == rank, "k_cache and v_cache have ",
                     k_cache.dim(), " and ", v_cache.dim(), " dimensions; kv_cache_shapes gives ", rank);
   CacheShape shape{k_cache.size(1), k_cache.size(3), k_cache.size(2) * step};
+  shape.code = element == type ? kPlain : element == at::kChar ? kInt8 : kE4M3;
   bool fits = v_cache.size(0) == k_cache.size(0) && v_cache.size(1) == shape.kv_heads &&
               v_cache.size(2) * step == shape.block_size && v_cache.size(3) == shape.head_dim;
   if (step == 2) fits = fits && k_cache.size(4) == 2 && v_cache.size(4) == 2;
   TORCH_CHECK_VALUE(fits, "k_cache ", k_cache.sizes(), " and v_cache ", v_cache.sizes(),
                     " do not have the shapes that kv_cache_shapes gives");
+  const int64_t sizes[] = {k_cache.size(0), shape.kv_heads, shape.block_size};
+  shape.k_scales = check_scales(k_scales, "k_scales_NKB", sizes, shape.code != kPlain);
+  shape.v_scales = check_scales(v_scales, "v_scales_NKB", sizes, shape.code != kPlain);
   return shape;
 }
 

@@ -55,25 +55,19 @@ constexpr int kMicroRows = 6, kMicroVectors = 4;
 constexpr int kMicroRows = 4, kMicroVectors = 2;  // what 16 registers hold
 #endif
 
-// R rows by V vectors of C. `row_scale` null: C is overwritten, else C = C * row_scale[r] + A B.
-// While B streams by, the same place `ahead` bytes further is fetched into the cache.
-template <class T, int R, int V>
-static inline void micro(int steps, const typename Product<T>::A* a, int lda, const T* b, int ldb, float* c,
-                         int ldc, const float* row_scale, ptrdiff_t ahead) {
+// sum[r][v] += A[r, :] B[:, v], in the order of L. Where it `Fetches`, the same place of B `ahead` bytes
+// further comes into the cache meanwhile.
+template <class T, int R, int V, bool Fetches = true>
+QUIRE_INLINE void accumulate(vf (&sum)[R][V], int steps, const typename Product<T>::A* a, int lda, const T* b,
+                             int ldb, ptrdiff_t ahead) {
   typedef Product<T> P;
-  vf sum[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = row_scale ? load(c + r * ldc + v * W) * row_scale[r] : vf{};
-
   for (int s = 0; s < steps; ++s) {
     typename P::Packed packed[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       const T* place = b + v * W * P::step;
       packed[v] = P::load_packed(place);
-      __builtin_prefetch((const char*)place + ahead);
+      if constexpr (Fetches) __builtin_prefetch((const char*)place + ahead);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
@@ -81,7 +75,18 @@ static inline void micro(int steps, const typename Product<T>::A* a, int lda, co
       for (int v = 0; v < V; ++v) sum[r][v] = P::dot(sum[r][v], packed[v], a + r * lda + s * P::step);
     b += ldb;
   }
+}
 
+// R rows by V vectors of C. `row_scale` null: C is overwritten, else C = C * row_scale[r] + A B.
+template <class T, int R, int V>
+static inline void micro(int steps, const typename Product<T>::A* a, int lda, const T* b, int ldb, float* c,
+                         int ldc, const float* row_scale, ptrdiff_t ahead) {
+  vf sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = row_scale ? load(c + r * ldc + v * W) * row_scale[r] : vf{};
+  accumulate<T, R, V>(sum, steps, a, lda, b, ldb, ahead);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4

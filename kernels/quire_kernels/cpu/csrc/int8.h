@@ -72,19 +72,6 @@ static int64_t int8_row_bytes(int length) {
   return (int64_t)int8_steps(length) * kInt8Step * sizeof(Int8Product::A);
 }
 
-// To the nearest integer, ties to even: what a vector's lanes, all within int8, are as integers.
-QUIRE_INLINE vi to_integer(vf v) {
-#if defined(QUIRE_AVX512)
-  return (vi)_mm512_cvtps_epi32((__m512)v);
-#elif defined(QUIRE_AVX2)
-  return (vi)_mm256_cvtps_epi32((__m256)v);
-#else
-  vi rounded;
-  for (int i = 0; i < W; ++i) rounded[i] = (int32_t)__builtin_rintf(v[i]);
-  return rounded;
-#endif
-}
-
 // One row as integers of at most 127, its scale, and -128 times the sum of the integers.
 // A row with an infinity or a NaN gets a scale of NaN, so that its products are NaN.
 template <class T>

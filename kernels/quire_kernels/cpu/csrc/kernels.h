@@ -19,6 +19,9 @@ struct bf16 {
 
 enum Dtype : int { kFloat32 = 0, kBFloat16 = 1, kDtypes = 2 };
 
+// What an element of the cache is: a number of the type of q, or a byte that stands for one (codes.h).
+enum CacheCode : int { kPlain, kInt8, kE4M3 };
+
 // Keys are attended in tiles of about this many tokens, and tiles add up to chunks. Both are cut at fixed
 // positions of a sequence, whatever is computed around it, so that a row's output does not depend on the
 // batch, on the chunk of a prefill it came in, or on the number of threads.
@@ -56,6 +59,8 @@ struct AttentionArgs {
   int64_t out_stride_t, out_stride_h;
   const void* k_cache;  // [N, K, D / 2, B, 2] in bfloat16, [N, K, D, B] in float32
   const void* v_cache;  // [N, K, B / 2, D, 2] in bfloat16, [N, K, B, D] in float32
+  CacheCode code;
+  const float *k_scales, *v_scales;  // [N, K, B], null for a plain cache
   const int32_t* tables;
   int64_t table_stride;
   const int32_t* query_starts;
@@ -75,6 +80,8 @@ struct StoreArgs {
   const void *k, *v;  // [T, K, D]
   int64_t k_stride_t, k_stride_h, v_stride_t, v_stride_h;
   void *k_cache, *v_cache;
+  CacheCode code;
+  float *k_scales, *v_scales;  // [N, K, B], null for a plain cache
   const int64_t* slots;
   int kv_heads, head_dim, block_size;
 };
@@ -122,6 +129,14 @@ struct LinearArgs {
   bool out_float;
 };
 
+struct RowsArgs {
+  const void* x;  // [T, I]
+  int64_t x_stride;
+  void* out;  // [T, out_stride] in the element type of the product: x, and zeros
+  int64_t out_stride;
+  int inputs;
+};
+
 // The kernels of one instruction set, by element type. Ranges are of rows, so that callers can share them
 // out over threads.
 struct KernelTable {
@@ -134,8 +149,8 @@ struct KernelTable {
   void (*act_mul[kDtypes])(const ActArgs&, int64_t begin, int64_t end);
   QuantisedKernels quantised;
   void (*linear[kDtypes])(const LinearArgs&, int64_t begin, int64_t end);
-  void (*linear_rows[kDtypes])(const LinearArgs&, const void* x, int64_t stride, int64_t begin, int64_t end);
-  int linear_row_bytes[kDtypes];  // size of an element of x as `linear` reads it
+  void (*product_rows[kDtypes])(const RowsArgs&, int64_t begin, int64_t end);
+  int product_bytes[kDtypes];  // size of an element of x as a product reads it
 };
 
 namespace avx512 {

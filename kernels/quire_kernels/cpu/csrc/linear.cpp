@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "checks.h"
+#include "rows.h"
 #include "slab.h"
 
 namespace quire {
@@ -66,9 +67,9 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const std::opti
   }
   at::Tensor out = at::empty({rows, outputs}, out_float ? at::kFloat : type);
   if (rows == 0) return out;
-  const KernelTable& table = kernels();
-  LinearArgs args{x.const_data_ptr(),
-                  x.stride(0),
+  const ProductRows product_rows(x, dtype, shape.inputs);
+  LinearArgs args{product_rows.data,
+                  product_rows.stride,
                   packed.const_data_ptr(),
                   bias ? bias->const_data_ptr() : nullptr,
                   out.mutable_data_ptr(),
@@ -77,18 +78,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const std::opti
                   (int)inputs,
                   (int)outputs,
                   out_float};
-  at::Tensor copy;
-  if (table.linear_row_bytes[dtype] != x.element_size() || inputs != shape.inputs) {
-    copy = at::empty({rows * shape.inputs * table.linear_row_bytes[dtype]}, at::kByte);
-    args.x = copy.mutable_data_ptr(), args.x_stride = shape.inputs;
-    at::parallel_for(0, rows, std::max<int64_t>(1, 16384 / inputs), [&](int64_t begin, int64_t end) {
-      table.linear_rows[dtype](args, x.const_data_ptr(), x.stride(0), begin, end);
-    });
-  }
   const int64_t units = (outputs + kLinearUnit - 1) / kLinearUnit;
   const int64_t grain = std::max<int64_t>(1, 65536 / (kLinearUnit * rows * inputs));
-  at::parallel_for(0, units, grain,
-                   [&](int64_t begin, int64_t end) { table.linear[dtype](args, begin, end); });
+  const auto work = kernels().linear[dtype];
+  at::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) { work(args, begin, end); });
   return out;
 }
 

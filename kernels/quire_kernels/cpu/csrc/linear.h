@@ -55,17 +55,17 @@ static void linear(const LinearArgs& args, int64_t begin, int64_t end) {
   }
 }
 
-// Rows of x as `linear` reads them: in the type of the product, and up to a whole step.
+// Rows of x as products read them.
 template <class T>
-static void linear_rows(const LinearArgs& args, const void* x, int64_t stride, int64_t begin, int64_t end) {
+static void product_rows(const RowsArgs& args, int64_t begin, int64_t end) {
   typedef typename Product<T>::A A;
   for (int64_t t = begin; t < end; ++t) {
-    A* out = (A*)args.x + t * args.x_stride;
-    const T* row = (const T*)x + t * stride;
+    A* out = (A*)args.out + t * args.out_stride;
+    const T* row = (const T*)args.x + t * args.x_stride;
     each_vector(args.inputs, [&](int64_t i, int lanes) __attribute__((always_inline)) {
       store_lanes(out + i, load_lanes(row + i, lanes), lanes);
     });
-    memset((void*)(out + args.inputs), 0, sizeof(A) * (args.x_stride - args.inputs));
+    memset((void*)(out + args.inputs), 0, sizeof(A) * (args.out_stride - args.inputs));
   }
 }
 

@@ -56,19 +56,20 @@ int64_t grain(int64_t elements_per_row) {
 }
 
 void store_kv(const at::Tensor& k, const at::Tensor& v, at::Tensor& k_cache, at::Tensor& v_cache,
-              const at::Tensor& slots) {
+              const at::Tensor& slots, const std::optional<at::Tensor>& k_scales,
+              const std::optional<at::Tensor>& v_scales) {
   const Dtype dtype = dtype_of(k, "k_TKD");
   check(k, "k_TKD", k.scalar_type(), 3);
   check(v, "v_TKD", k.scalar_type(), 3);
   check_dense(slots, "slots_T", at::kLong);
-  const CacheShape cache = check_cache(k_cache, v_cache, k.scalar_type());
+  const CacheShape cache = check_cache(k_cache, v_cache, k.scalar_type(), k_scales, v_scales);
   const int64_t sizes[] = {slots.numel(), cache.kv_heads, cache.head_dim};
   TORCH_CHECK_VALUE(k.sizes() == at::IntArrayRef(sizes) && v.sizes() == k.sizes(), "k_TKD is ", k.sizes(),
                     " and v_TKD is ", v.sizes(), "; slots_T and the cache ask for ", at::IntArrayRef(sizes));
   check_indices(slots, "slots_T", k_cache.size(0) * cache.block_size, true);
   StoreArgs args{k.const_data_ptr(), v.const_data_ptr(), k.stride(0), k.stride(1), v.stride(0), v.stride(1),
-                 k_cache.mutable_data_ptr(), v_cache.mutable_data_ptr(), slots.const_data_ptr<int64_t>(),
-                 (int)cache.kv_heads, (int)cache.head_dim, (int)cache.block_size};
+                 k_cache.mutable_data_ptr(), v_cache.mutable_data_ptr(), cache.code, cache.k_scales,
+                 cache.v_scales, slots.const_data_ptr<int64_t>(), (int)cache.kv_heads, (int)cache.head_dim, (int)cache.block_size};
   auto work = kernels().store_kv[dtype];
   at::parallel_for(0, slots.numel(), grain(2 * cache.kv_heads * cache.head_dim),
                    [&](int64_t begin, int64_t end) { work(args, begin, end); });
@@ -158,7 +159,9 @@ const KernelTable& kernels() { return *chosen.load(std::memory_order_relaxed); }
 TORCH_LIBRARY_FRAGMENT(quire_cpu, m) {
   m.def("isas() -> str[]", isas);
   m.def("use_isa(str name) -> ()", use_isa);
-  m.def("store_kv(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor slots) -> ()");
+  m.def(
+      "store_kv(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor slots, "
+      "Tensor(c!)? k_scales, Tensor(d!)? v_scales) -> ()");
   m.def(
       "rms_norm(Tensor x, Tensor weight, Tensor(a!) out, float eps, Tensor(b!)? residual, bool unit_offset) "
       "-> ()");

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "checks.h"
+#include "rows.h"
 #include "slab.h"
 
 namespace quire {
@@ -13,6 +14,8 @@ namespace {
 
 // Bytes of weights for one thread at least: to start another takes as long as to read so many.
 constexpr int64_t kGrainBytes = 1 << 15;
+// Rows that are worth unpacking a panel for once more, so that another thread has work.
+constexpr int64_t kLeastRows = 48;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -44,14 +47,9 @@ void set_operands(Args& args, const at::Tensor& x, const std::optional<at::Tenso
   args.rows = (int)x.size(0), args.columns = (int)out.size(1), args.length = (int)x.size(1);
 }
 
-// Rows first, shared out; then the items that `kPanelRows` rows and a panel make.
-template <class Args, class Rows, class Items>
-void run(const Args& args, int64_t panels, int64_t panel_bytes, Rows rows, Items items) {
-  at::parallel_for(0, args.rows, row_grain(args.length),
-                   [&](int64_t begin, int64_t end) { rows(args, begin, end); });
-  at::parallel_for(0, panels * ceil_div(args.rows, kPanelRows),
-                   std::max<int64_t>(1, kGrainBytes / std::max<int64_t>(1, panel_bytes)),
-                   [&](int64_t begin, int64_t end) { items(args, begin, end); });
+// Panels for one thread at least.
+int64_t panel_grain(int64_t panel_bytes) {
+  return std::max<int64_t>(1, kGrainBytes / std::max<int64_t>(1, panel_bytes));
 }
 
 void int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
@@ -74,39 +72,50 @@ void int8_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor
   args.values = values.mutable_data_ptr();
   args.row_scales = row_scales.mutable_data_ptr<float>();
   args.row_offsets = row_offsets.mutable_data_ptr<int32_t>();
-  run(args, panels, length * kPanelColumns, work.quantise[dtype], work.multiply[dtype]);
+  at::parallel_for(0, rows, row_grain(length),
+                   [&](int64_t begin, int64_t end) { work.quantise[dtype](args, begin, end); });
+  at::parallel_for(0, panels * ceil_div(rows, kPanelRows), panel_grain(length * kPanelColumns),
+                   [&](int64_t begin, int64_t end) { work.multiply[dtype](args, begin, end); });
+}
+
+// Rows of a work item: as many as are held at once, or fewer where that leaves threads without work.
+int64_t chunk_rows(int64_t rows, int64_t panels) {
+  const int64_t items = 4 * at::get_num_threads(), chunks = std::max<int64_t>(1, items / panels);
+  const int64_t most = ceil_div(rows, std::max(chunks, ceil_div(rows, kGroupwiseRows)));
+  return std::max<int64_t>(most, std::min<int64_t>(rows, kLeastRows));
 }
 
 void groupwise_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
-                      const std::optional<at::Tensor>& offsets, const std::optional<at::Tensor>& bias,
+                      const std::optional<at::Tensor>& zeros, const std::optional<at::Tensor>& bias,
                       int64_t bits, int64_t group, at::Tensor& out) {
   const Dtype dtype = check_product(x, out, bias, out.size(-1));
-  const int64_t rows = x.size(0), length = x.size(1);
+  const int64_t rows = x.size(0), length = x.size(1), padded = ceil_div(length, kGroupStep) * kGroupStep;
   const int64_t panels = ceil_div(out.size(1), kPanelColumns), groups = ceil_div(length, group);
   TORCH_CHECK_VALUE(bits == 4 || bits == 8, "bits is ", bits, "; allowed: 4, 8");
   TORCH_CHECK_VALUE(group > 0 && group <= kMaxGroup && group % kGroupStep == 0, "group is ", group,
                     "; it must be a multiple of ", kGroupStep, " up to ", kMaxGroup);
   check_dense(weight, "weight", at::kInt);
-  check_shape(weight, "weight", {panels, ceil_div(length, kGroupStep) * kGroupStep * bits / 32, kPanelColumns});
+  check_shape(weight, "weight", {panels, padded * bits / 32, kPanelColumns});
   check_dense(scales, "scales", at::kFloat);
   check_shape(scales, "scales", {panels, groups, kPanelColumns});
-  if (offsets) {
-    check_dense(*offsets, "offsets", at::kFloat);
-    check_shape(*offsets, "offsets", {panels, groups, kPanelColumns});
+  if (zeros) {
+    check_dense(*zeros, "zeros", at::kByte);
+    check_shape(*zeros, "zeros", {panels, groups, kPanelColumns});
   }
   if (rows == 0) return;
-  const GroupwiseKernels& work = kernels().quantised.groupwise;
-  at::Tensor values = at::empty({rows, work.row_bytes[dtype]((int)length)}, at::kByte);
-  at::Tensor group_sums = at::empty({rows, groups}, at::kFloat);
+  const ProductRows product_rows(x, dtype, padded);
   GroupwiseArgs args{};
   set_operands(args, x, bias, out);
+  args.x = product_rows.data, args.x_stride = product_rows.stride;
   args.weight = (const uint32_t*)weight.const_data_ptr<int32_t>();
   args.scales = scales.const_data_ptr<float>();
-  args.offsets = offsets ? offsets->const_data_ptr<float>() : nullptr;
-  args.values = values.mutable_data_ptr();
-  args.group_sums = group_sums.mutable_data_ptr<float>();
-  args.group = (int)group, args.bits = (int)bits;
-  run(args, panels, length * kPanelColumns * bits / 8, work.prepare[dtype], work.multiply[dtype]);
+  args.zeros = zeros ? zeros->const_data_ptr<uint8_t>() : nullptr;
+  args.group = (int)group, args.bits = (int)bits, args.padded = (int)padded;
+  args.chunk_rows = (int)chunk_rows(rows, panels);
+  const auto work = kernels().quantised.groupwise_multiply[dtype];
+  const int64_t items = panels * ceil_div(rows, args.chunk_rows);
+  at::parallel_for(0, items, panel_grain(length * kPanelColumns * bits / 8),
+                   [&](int64_t begin, int64_t end) { work(args, begin, end); });
 }
 
 // A copy of a weight in memory made for being streamed.
@@ -122,7 +131,7 @@ TORCH_LIBRARY_FRAGMENT(quire_cpu, m) {
   m.def("hold_weight(Tensor weight) -> Tensor");
   m.def("int8_linear(Tensor x, Tensor weight, Tensor scales, Tensor? bias, Tensor(a!) out) -> ()");
   m.def(
-      "groupwise_linear(Tensor x, Tensor weight, Tensor scales, Tensor? offsets, Tensor? bias, int bits, "
+      "groupwise_linear(Tensor x, Tensor weight, Tensor scales, Tensor? zeros, Tensor? bias, int bits, "
       "int group, Tensor(a!) out) -> ()");
 }
 

@@ -32,22 +32,23 @@ struct Int8Args {
 };
 
 struct GroupwiseArgs {
-  const void* x;  // [M, L]
+  const void* x;  // [M, padded] in the element type of the product
   int64_t x_stride;
   void* out;  // [M, N]
   int64_t out_stride;
   const uint32_t* weight;  // [N / 48, L / per lane, 48]: `groupwise_shift` says where in a lane
   const float* scales;     // [N / 48, L / group, 48]
-  const float* offsets;    // the same or null: what each weight of a group has added, times its scale
+  const uint8_t* zeros;    // the same, or null where the middle of the range is zero
   const float* bias;       // [N] or null
-  void* values;            // [M] rows of `groupwise_row_bytes`: x as the products take it
-  float* group_sums;       // [M, L / group]
   int rows, columns, length, group, bits;
   bool out_float;  // whether out is float32, whatever x is
+  int padded;      // length up to a multiple of kGroupStep
+  int chunk_rows;  // rows of a work item, at most kGroupwiseRows
 };
 // The most weights of a column that share a scale in the kernel; larger groups come as several.
 constexpr int kMaxGroup = 128;
 constexpr int kGroupStep = 8;  // a group is a multiple of it
+constexpr int kGroupwiseRows = 192;
 
 // Which bits of its lane hold a weight: even places along L in the low half, odd ones in the high half, so
 // that a shift leaves a pair of neighbours where a dot product of 16-bit pairs wants them.
@@ -60,15 +61,9 @@ struct Int8Kernels {
   void (*multiply[2])(const Int8Args&, int64_t begin, int64_t end);
 };
 
-struct GroupwiseKernels {
-  int64_t (*row_bytes[2])(int length);
-  void (*prepare[2])(const GroupwiseArgs&, int64_t begin, int64_t end);
-  void (*multiply[2])(const GroupwiseArgs&, int64_t begin, int64_t end);
-};
-
 struct QuantisedKernels {
   Int8Kernels int8;
-  GroupwiseKernels groupwise;
+  void (*groupwise_multiply[2])(const GroupwiseArgs&, int64_t begin, int64_t end);
 };
 
 }  // namespace quire

@@ -99,6 +99,19 @@ QUIRE_INLINE float reduce_max(vf v) {
 #endif
 }
 
+// To the nearest integer, ties to even: what a vector's lanes, all within int8, are as integers.
+QUIRE_INLINE vi to_integer(vf v) {
+#if defined(QUIRE_AVX512)
+  return (vi)_mm512_cvtps_epi32((__m512)v);
+#elif defined(QUIRE_AVX2)
+  return (vi)_mm256_cvtps_epi32((__m256)v);
+#else
+  vi rounded;
+  for (int i = 0; i < W; ++i) rounded[i] = (int32_t)__builtin_rintf(v[i]);
+  return rounded;
+#endif
+}
+
 // e^x within 2 ulp; 0 where that is below the smallest normal number, at most 2.4e38.
 // x = n ln 2 + r with |r| <= ln 2 / 2, e^r = 1 + r + r^2 P(r), P minimax of degree 4.
 QUIRE_INLINE vf exp(vf x) {

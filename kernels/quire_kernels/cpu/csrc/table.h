@@ -21,9 +21,9 @@ const KernelTable kernels = {
     {rms_norm<float>, rms_norm<bf16>},
     {rotary<float>, rotary<bf16>},
     {act_mul<float>, act_mul<bf16>},
-    {int8_kernels, groupwise_kernels},
+    {int8_kernels, {groupwise_multiply<float>, groupwise_multiply<bf16>}},
     {linear<float>, linear<bf16>},
-    {linear_rows<float>, linear_rows<bf16>},
+    {product_rows<float>, product_rows<bf16>},
     {sizeof(Product<float>::A), sizeof(Product<bf16>::A)},
 };
 

@@ -1,0 +1,1 @@
+"""Commands of the program `quire`, beside its runs."""
