@@ -1,13 +1,13 @@
 """Does virtual time tell what real time would have? Real runs of a 135M model against their simulations.
 
-    python experiments/simulator_fidelity/measure.py            # everything, about ten minutes
-    python experiments/simulator_fidelity/measure.py record calibration_burst ...   # single runs
-    python experiments/simulator_fidelity/measure.py report     # from the runs recorded so far
+    python experiments/simulator_fidelity/measure.py             # everything, about twenty minutes
+    python experiments/simulator_fidelity/measure.py record --only 0/held_out_moderate_fcfs ...
+    python experiments/simulator_fidelity/measure.py report      # from the runs recorded so far
 
-Cost models learn from two runs (all requests at once, and Poisson arrivals), and never see the others: four
-schedulers that serve the same requests. Gates: the held-out steps' mean error is at most 10%, the simulated
-p50 and p90 of the end-to-end latency are within 10% below 85% of capacity, and whichever scheduler has the
-lower mean latency by more than 3% in reality has it in the simulation.
+Every round is four schedulers at two loads and, among them, three runs for calibration, so that what drifts
+on the machine drifts for all of them. Cost models learn from the calibration runs of a round and foretell its
+other runs, which they never see. The same requests come in every round: how much rounds differ is the noise.
+README.md has the gates and the rule that decides which schedulers differ.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import json
 import platform
 import subprocess
 import sys
-import time
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,44 +30,53 @@ ROOT = HERE.parents[1]
 RECORDS = ROOT / "outputs" / "simulator_fidelity"
 MODEL = RECORDS / "model"
 COST_MODELS = ("linear", "monotone")
-RATE = 3.4
-COMMON = [
+ROUNDS = 3
+REQUESTS = 48
+RATES = {"moderate": 1.9, "heavy": 12.0}
+"""Requests a second: below 85% of what the machine can serve, and far above it."""
+COMPARED = ("e2e_mean", "ttft_mean", "itl_p99")
+"""What schedulers are ranked by."""
+COMMON = [  # one thread: two that wait for each other stand still together whenever anything else runs
     f"model={MODEL.relative_to(ROOT)}",
     "dtype=bfloat16",
-    "engine.max_sequences=16",
-    "engine.max_step_tokens=512",
+    "engine.threads=1",
+    "engine.max_sequences=8",
+    "engine.max_step_tokens=256",
     "engine.kv_bytes=256MiB",
+    "task.show=0",
     "workload=synthetic",
-    "workload.prompt_mean=300",
+    f"workload.requests={REQUESTS}",
+    "workload.prompt_mean=200",
     "workload.prompt_sigma=0.8",
-    "workload.output_mean=70",
+    "workload.output_mean=50",
     "workload.output_sigma=0.8",
-    "workload.output_cap=400",
+    "workload.output_cap=250",
 ]
+SCHEDULERS = {
+    "fcfs": ["scheduler=fcfs"],
+    "sarathi": ["scheduler=sarathi", "scheduler.chunk_tokens=64"],
+    "sjf": ["scheduler=sjf", "predictor=oracle"],
+    "static": ["scheduler=static"],
+}
 CALIBRATION = {
-    "calibration_burst": ["scheduler=fcfs", "workload.requests=64", "seed=11"],
+    "calibration_burst": ["scheduler=fcfs", "seed=11"],
+    "calibration_chunks": ["scheduler=sarathi", "scheduler.chunk_tokens=96", "seed=10"],
     "calibration_poisson": [
-        "scheduler=prefill_first",
-        "workload.requests=64",
-        "seed=12",
-        "workload.arrivals=poisson",
-        f"workload.rate={RATE}",
+        *("scheduler=prefill_first", "seed=12"),
+        *("workload.arrivals=poisson", f"workload.rate={RATES['moderate']}"),
     ],
 }
 HELD_OUT = {
-    f"held_out_{name}": [
-        *(f"scheduler={name}", "workload.requests=64", "seed=13"),
-        *("workload.arrivals=gamma", "workload.cv=2.0", f"workload.rate={RATE}"),
-        *extra,
+    f"held_out_{load}_{name}": [
+        *(*scheduler, "seed=13", "workload.arrivals=gamma", "workload.cv=1.5", f"workload.rate={rate}"),
     ]
-    for name, extra in {
-        "fcfs": [],
-        "sarathi": ["scheduler.chunk_tokens=128"],
-        "sjf": ["predictor=oracle"],
-        "static": [],
-    }.items()
+    for name, scheduler in SCHEDULERS.items()
+    for load, rate in RATES.items()
 }
-RUNS = CALIBRATION | HELD_OUT
+_CALIBRATION, _HELD_OUT = list(CALIBRATION), list(HELD_OUT)
+ORDER = [_CALIBRATION[0], *_HELD_OUT[:4], _CALIBRATION[1], *_HELD_OUT[4:], _CALIBRATION[2]]
+"""Of the runs of a round: calibration before, between and after the others."""
+RUNS = {name: (CALIBRATION | HELD_OUT)[name] for name in ORDER}
 
 
 def quire(*words: str) -> None:
@@ -95,86 +105,167 @@ def make_model() -> None:
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(MODEL)
 
 
-def record(names: list[str]) -> None:
+def record(names: Iterable[str]) -> None:
     """Real runs, each in a process of its own, as cold as the others."""
     if not (MODEL / "config.json").is_file():
         make_model()
     for name in names:
-        quire(*COMMON, *RUNS[name], f"hydra.run.dir={RECORDS / name}")
+        quire(*COMMON, *RUNS[name.partition("/")[2]], f"hydra.run.dir={RECORDS / name}")
 
 
-def e2e(directory: Path) -> dict[str, float]:
-    """End-to-end seconds of each request of a recorded run."""
-    lines = (directory / "requests.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    return {each["request_id"]: each["finish"] - each["arrival"] for each in records}
+def recorded_rounds() -> list[Path]:
+    """The rounds that have all their runs, recorded as they are described above."""
+    rounds = [RECORDS / str(number) for number in range(ROUNDS)]
+    return [each for each in rounds if all(is_recorded(each / name, name) for name in RUNS)]
 
 
-def step_error(cost_model: str, directory: Path) -> float:
-    """Mean absolute relative error of the foretold durations of a run's steps."""
+def is_recorded(directory: Path, name: str) -> bool:
+    if not (directory / "summary.json").is_file():
+        return False
+    return json.loads((directory / "config.json").read_text())["overrides"] == [*COMMON, *RUNS[name]]
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    """Requests of a recorded run, in order of arrival."""
+    found = [json.loads(line) for line in (directory / "requests.jsonl").read_text().splitlines()]
+    return sorted(found, key=lambda each: each["arrival"])
+
+
+def e2e(directory: Path) -> np.ndarray:
+    """End-to-end seconds of each request of a recorded run, in order of arrival."""
+    return np.array([each["finish"] - each["arrival"] for each in lines(directory)])
+
+
+def compared(directory: Path) -> dict[str, float]:
+    """What schedulers are ranked by, of one run."""
+    summary = json.loads((directory / "summary.json").read_text())
+    return {key: summary[f"{key.partition('_')[0]}_s"][key.partition("_")[2]] for key in COMPARED}
+
+
+def step_errors(cost_model: str, path: Path, directory: Path) -> np.ndarray:
+    """Relative errors of the durations that the calibration in `path` foretells of a run's steps."""
     from quire.jobs.calibration import durations, read_steps, shape_of
     from quire.registry import load_registry
 
     kind = load_registry().get("cost_model", cost_model)
-    model = kind(config=kind.Config(path=str(HERE / f"{cost_model}.json")))
+    model = kind(config=kind.Config(path=str(path)))
     steps = read_steps(directory)
-    taken = np.array(durations(steps))
     told = np.array([model.seconds(shape_of(step)) for step in steps])
-    return float(np.mean(np.abs(told / taken - 1.0)))
+    return told / np.array(durations(steps)) - 1.0
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: np.ndarray) -> dict[str, float]:
     p50, p90 = np.percentile(values, (50, 90))
-    return {"mean": float(np.mean(values)), "p50": float(p50), "p90": float(p90)}
+    return {"mean": float(values.mean()), "p50": float(p50), "p90": float(p90)}
 
 
-def capacity() -> float:
+def capacity(rounds: list[Path]) -> float:
     """Requests a second when all are there at once."""
-    return json.loads((RECORDS / "calibration_burst" / "summary.json").read_text())["requests_per_s"]
+    found = [json.loads((each / "calibration_burst" / "summary.json").read_text()) for each in rounds]
+    return float(np.mean([each["requests_per_s"] for each in found]))
 
 
-def simulate(cost_model: str) -> dict[str, Any]:
-    """Calibrate on the calibration runs, then simulate each of the others."""
-    from quire.jobs.calibration import read_steps
-
-    path = HERE / f"{cost_model}.json"
-    runs = [str(RECORDS / name) for name in CALIBRATION]
+def calibrate(cost_model: str, rounds: list[Path], path: Path) -> None:
+    runs = [str((each / name).relative_to(ROOT)) for each in rounds for name in CALIBRATION]
     quire("calibrate", *runs, "--cost-model", cost_model, "-o", str(path))
-    found: dict[str, Any] = {}
-    for name, overrides in HELD_OUT.items():
-        target = RECORDS / f"{name}_{cost_model}"
-        began = time.perf_counter()
-        quire(
-            *COMMON,
-            *overrides,
-            *("executor=simulated", f"cost_model={cost_model}", f"cost_model.path={path}"),
-            f"hydra.run.dir={target}",
+
+
+def simulate(cost_model: str, rounds: list[Path]) -> dict[str, Any]:
+    """Of each run that was held out, what the calibration of its own round makes of it, round by round; the
+    median over the rounds counts: one run in which the machine stood still is outvoted.
+    """
+    calibrate(cost_model, rounds, HERE / f"{cost_model}.json")  # of all rounds, for other studies
+    for each in rounds:
+        calibrate(cost_model, [each], each / f"{cost_model}.json")
+    return {name.removeprefix("held_out_"): foretold(cost_model, rounds, name) for name in HELD_OUT}
+
+
+def foretold(cost_model: str, rounds: list[Path], name: str) -> dict[str, Any]:
+    """One run of every round beside its simulation."""
+    rows, requests = [], []
+    for each in rounds:
+        path, target = each / f"{cost_model}.json", each / cost_model / name
+        words = ("executor=simulated", f"cost_model={cost_model}", f"cost_model.path={path}")
+        quire(*COMMON, *HELD_OUT[name], *words, f"hydra.run.dir={target}")
+        errors = step_errors(cost_model, path, each / name)
+        real_N, simulated_N = e2e(each / name), e2e(target)
+        one, other = spread(real_N), spread(simulated_N)
+        requests.append((real_N, simulated_N))
+        rows.append(
+            {
+                "step_mape": float(np.abs(errors).mean()),
+                "step_bias": float(errors.mean()),
+                "e2e_seconds": {"real": one, "simulated": other},
+                "e2e_error": {key: other[key] / one[key] - 1.0 for key in one},
+                "compared": {"real": compared(each / name), "simulated": compared(target)},
+            }
         )
-        wall = time.perf_counter() - began
-        real, simulated = e2e(RECORDS / name), e2e(target)
-        assert real.keys() == simulated.keys(), f"{name}: not the same requests"
-        one, other = spread(list(real.values())), spread(list(simulated.values()))
-        found[name.removeprefix("held_out_")] = {
-            "step_mape": step_error(cost_model, RECORDS / name),
-            "steps": {"real": len(read_steps(RECORDS / name)), "simulated": len(read_steps(target))},
-            "e2e_seconds": {"real": one, "simulated": other},
-            "e2e_error": {key: other[key] / one[key] - 1.0 for key in one},
-            "simulation_process_seconds": wall,
-            "requests": {key: [real[key], simulated[key]] for key in sorted(real)},
-        }
-    return found
+    real_N, simulated_N = np.median(np.array(requests), axis=0)
+    return {
+        "step_mape": median(row["step_mape"] for row in rows),
+        "e2e_error": {key: median(row["e2e_error"][key] for row in rows) for key in ("mean", "p50", "p90")},
+        "rounds": rows,
+        "requests": {"real": real_N.tolist(), "simulated": simulated_N.tolist()},
+    }
 
 
-def disagreements(found: dict[str, Any]) -> list[str]:
-    """Pairs of schedulers that differ by more than 3% in reality, and the other way round when simulated."""
-    means = {name: row["e2e_seconds"] for name, row in found.items()}
-    wrong = []
-    for one, other in combinations(means, 2):
-        real = means[one]["real"]["mean"] / means[other]["real"]["mean"] - 1.0
-        simulated = means[one]["simulated"]["mean"] / means[other]["simulated"]["mean"] - 1.0
-        if abs(real) > 0.03 and real * simulated <= 0:
-            wrong.append(f"{one} against {other}: {real:+.1%} in reality, {simulated:+.1%} simulated")
-    return wrong
+def rankings(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each pair of schedulers at each load, by each measure: how much they differ in reality and simulated.
+
+    Differences are logarithms of ratios, within a round. A pair is told apart if the mean difference over the
+    rounds exceeds its range over the rounds; only then has the simulation an order to preserve.
+    """
+    rows = []
+    for load in RATES:
+        for one, other in combinations(SCHEDULERS, 2):
+            a, b = (found[f"{load}_{name}"]["rounds"] for name in (one, other))
+            for key in COMPARED:
+                ratios = {
+                    which: [
+                        y["compared"][which][key] / x["compared"][which][key]
+                        for x, y in zip(a, b, strict=True)
+                    ]
+                    for which in ("real", "simulated")
+                }
+                real_R, simulated = np.log(ratios["real"]), float(np.log(ratios["simulated"]).mean())
+                mean, noise = float(real_R.mean()), float(np.ptp(real_R))
+                apart = len(real_R) > 1 and abs(mean) > noise
+                rows.append(
+                    {
+                        "load": load,
+                        "pair": [one, other],
+                        "measure": key,
+                        "real": mean,
+                        "real_range": noise,
+                        "simulated": simulated,
+                        "told_apart": apart,
+                        "preserved": mean * simulated > 0 if apart else None,
+                    }
+                )
+    return rows
+
+
+def gates(found: dict[str, Any], ranked: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was to hold, what was found, and whether that is enough."""
+    mape = max(row["step_mape"] for row in found.values())
+    moderate = [row for name, row in found.items() if name.startswith("moderate")]
+    worst = max(abs(row["e2e_error"][key]) for row in moderate for key in ("p50", "p90"))
+    apart = [row for row in ranked if row["told_apart"]]
+    wrong = [
+        f"{row['load']}, {' and '.join(row['pair'])}: {row['measure']}"
+        for row in apart
+        if not row["preserved"]
+    ]
+    return {
+        "held_out_step_mape_at_most_0.10": {"found": mape, "holds": mape <= 0.10},
+        "e2e_p50_p90_error_at_most_0.10": {"found": worst, "holds": worst <= 0.10},
+        "order_preserved": {
+            "told_apart": len(apart),
+            "of": len(ranked),
+            "reversed": wrong,
+            "holds": bool(apart) and not wrong,
+        },
+    }
 
 
 def draw(results: dict[str, Any]) -> None:
@@ -183,15 +274,15 @@ def draw(results: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(COST_MODELS), figsize=(9, 4.2), sharex=True, sharey=True)
-    for axis, cost_model in zip(axes, COST_MODELS, strict=True):
-        for name, row in results[cost_model]["schedulers"].items():
-            real, simulated = np.array(list(row["requests"].values())).T
-            axis.scatter(real, simulated, s=9, label=name)
+    figure, axes = pyplot.subplots(1, len(RATES), figsize=(9, 4.2))
+    for axis, load in zip(axes, RATES, strict=True):
+        for name in SCHEDULERS:
+            requests = results["monotone"]["runs"][f"{load}_{name}"]["requests"]
+            axis.scatter(requests["real"], requests["simulated"], s=9, label=name)
         limit = axis.get_xlim()[1]
         axis.plot([0, limit], [0, limit], color="grey", linewidth=0.8)
-        axis.set(title=cost_model, xlabel="end to end, real run (s)")
-    axes[0].set_ylabel("end to end, simulated (s)")
+        axis.set(title=f"{load} load", xlabel="end to end, median of the real runs (s)")
+    axes[0].set_ylabel("end to end, simulated, cost_model=monotone (s)")
     axes[0].legend()
     figure.tight_layout()
     figure.savefig(HERE / "fidelity.png", dpi=120)
@@ -200,29 +291,25 @@ def draw(results: dict[str, Any]) -> None:
 def report() -> None:
     from quire.jobs.provenance import command_line, commit_of, describe_machine
 
+    rounds = recorded_rounds()
+    if not rounds:
+        sys.exit("no round has all its runs; record them first")
+    served = capacity(rounds)
     results: dict[str, Any] = {
         "command": command_line("experiments/simulator_fidelity/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),
         "overrides": {name: [*COMMON, *overrides] for name, overrides in RUNS.items()},
-        "capacity_requests_per_s": capacity(),
-        "load": RATE / capacity(),
+        "rounds": len(rounds),
+        "capacity_requests_per_s": served,
+        "load": {name: rate / served for name, rate in RATES.items()},
     }
     for cost_model in COST_MODELS:
-        found = simulate(cost_model)
-        mape = max(row["step_mape"] for row in found.values())
-        worst = max(abs(row["e2e_error"][key]) for row in found.values() for key in ("p50", "p90"))
-        wrong = disagreements(found)
-        results[cost_model] = {
-            "gates": {
-                "held_out_step_mape_at_most_0.10": [mape, mape <= 0.10],
-                "e2e_p50_p90_error_at_most_0.10": [worst, worst <= 0.10],
-                "ranking_preserved": [wrong, not wrong],
-            },
-            "schedulers": found,
-        }
-        print(f"{cost_model}: steps {mape:.1%}, E2E {worst:.1%}, ranking {'; '.join(wrong) or 'preserved'}")
+        found = simulate(cost_model, rounds)
+        ranked = rankings(found)
+        results[cost_model] = {"gates": gates(found, ranked), "ranking": ranked, "runs": found}
+        print(f"{cost_model}: {json.dumps(results[cost_model]['gates'], indent=2)}")
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     draw(results)
 
@@ -230,10 +317,11 @@ def report() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("all", "record", "report"), default="all")
-    parser.add_argument("runs", nargs="*", choices=[[], *RUNS], default=[])
+    names = [f"{number}/{name}" for number in range(ROUNDS) for name in RUNS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="ROUND/RUN", default=names)
     arguments = parser.parse_args()
     if arguments.what in ("all", "record"):
-        record(arguments.runs or list(RUNS))
+        record(arguments.only)
     if arguments.what in ("all", "report"):
         report()
 

@@ -231,11 +231,13 @@ class Run:
         config, registry = self.config, self.registry
         torch.set_num_threads(config.engine.threads or cpu_threads())
         attention = registry.create("attention", config.attention, device=self.device)
+        self._check_kv_dtype(attention)
         context = ExecutorContext(
             checkpoint=self.checkpoint,
             device=self.device,
             dtype=config.dtype.value,
             max_tokens=config.engine.max_model_tokens,
+            kv_dtype=config.engine.kv_dtype.value,
             architectures=self._architectures,
             clock=clock,
             attention=attention,
@@ -252,18 +254,36 @@ class Run:
         """
         config, registry = self.config, self.registry
         device = self.device if config.device.value == "auto" else config.device.value
+        attention = registry.get("attention", registry.name_of("attention", config.attention))
+        self._check_kv_dtype(attention)
         context = SimulationContext(
             checkpoint=self.checkpoint,
             device=device,
             dtype=config.dtype.value,
             max_tokens=config.engine.max_model_tokens,
+            kv_dtype=config.engine.kv_dtype.value,
             architectures=self._architectures,
             clock=clock,
             cost_model=registry.create("cost_model", config.cost_model),
         )
         executor = registry.create("executor", config.executor, context=context)
-        attention = registry.get("attention", registry.name_of("attention", config.attention))
         return executor, attention, attention.block_size_on(device)
+
+    def _check_kv_dtype(self, attention: AttentionBackend | type[AttentionBackend]) -> None:
+        """Raise MissingCapability unless the backend can keep keys and values as `engine.kv_dtype` says."""
+        wanted = self.config.engine.kv_dtype.value
+        if wanted in attention.kv_dtypes:
+            return
+        name = self.registry.name_of("attention", self.config.attention)
+        offering = [
+            f"attention={other}"
+            for other, backend in self.registry.available("attention").items()
+            if wanted in backend.kv_dtypes
+        ]
+        raise MissingCapability(
+            f"engine.kv_dtype={wanted}: attention={name} keeps {', '.join(sorted(attention.kv_dtypes))}; "
+            f"offered by {', '.join(offering) or 'no backend that is installed'}"
+        )
 
     def _layout(
         self, executor: Executor, attention: AttentionBackend | type[AttentionBackend], block_size: int
@@ -276,8 +296,8 @@ class Run:
         host_bytes = allocator_type.host_bytes(self.config.allocator)
         if engine.preemption is Preemption.swap and not host_bytes:
             raise MissingCapability(
-                "engine.preemption=swap: needs host memory to swap to; allocator=paged "
-                "allocator.host_bytes=4GiB has some"
+                "engine.preemption=swap: needs host memory to swap to; allocator=paged and allocator=radix "
+                "have some with allocator.host_bytes=4GiB"
             )
         block_size = engine.block_size or block_size
         if block_size not in attention.block_sizes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from quire.engine.queues import QueueView
@@ -60,14 +60,14 @@ def serve_by_rank(
     unless `preempt` is false. One that still cannot start is not overtaken by others that wait. Looks at as
     many of `waiting` as are needed, so the cost is that of sorting the running ones.
     """
-    running = deque(sorted(queues.running, key=rank))
+    running = deque(sorted(((rank(seq), seq) for seq in queues.running), key=itemgetter(0)))
     for seq in waiting:
         place = rank(seq)
-        while running and rank(running[0]) < place:
-            add_or_preempt(running.popleft(), queues, step, rank=rank)
+        while running and running[0][0] < place:
+            add_or_preempt(running.popleft()[1], queues, step, rank=rank)
         if not _start(seq, queues, step, rank, preempt):
             break
-    for seq in running:
+    for _, seq in running:
         add_or_preempt(seq, queues, step, rank=rank)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import quire.testing
 from quire.cli.new_plugin import main, template_kinds
 from quire.errors import UserError
 
@@ -23,7 +24,9 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_there_is_a_template_for_every_kind_that_has_a_suite():
-    assert {"scheduler", "allocator", "eviction", "attention", "sampler"} <= set(template_kinds())
+    suites = {name.removesuffix("Suite").lower() for name in quire.testing.__all__ if name.endswith("Suite")}
+    assert len(suites) > 9
+    assert suites <= {kind.replace("_", "") for kind in template_kinds()}
 
 
 @pytest.mark.parametrize("kind", template_kinds())

@@ -197,19 +197,19 @@ def test_abort_ends_every_sample_and_frees_its_memory(make_engine):
 
 
 def test_logits_that_are_not_finite_fail_their_sequence_by_name_and_no_other(make_engine, monkeypatch):
-    from quire.runtime.runner import Runner
+    from quire.runtime.token_draw import TokenDraw
 
     healthy = tokens(run(make_engine(), request("healthy"))["healthy", 0])
     engine = make_engine()
-    sample = Runner._sample
+    draw = TokenDraw.tokens
 
-    def poisoned(self, rows, logits_RV):
+    def poisoned(self, rows, logits_RV, *rest):
         for r, row in enumerate(rows):
             if row.sequence_id == "sick" and row.start >= 33:
                 logits_RV[r, 5] = float("nan")
-        return sample(self, rows, logits_RV)
+        return draw(self, rows, logits_RV, *rest)
 
-    monkeypatch.setattr(Runner, "_sample", poisoned)
+    monkeypatch.setattr(TokenDraw, "tokens", poisoned)
     news = run(engine, request("sick"), request("healthy"))
     assert news["sick", 0][-1].finish_reason is FinishReason.ERROR
     assert "sick" in news["sick", 0][-1].error

@@ -119,7 +119,9 @@ def test_heads_that_the_kernels_lack_are_a_missing_capability():
     with pytest.raises(
         MissingCapability, match=r"attention=paged: head_dim is 10; .*; attention=sdpa takes any"
     ):
-        attention.kv_cache_shapes(num_blocks=2, kv_heads=1, block_size=16, head_dim=10, dtype=torch.float32)
+        attention.kv_cache_spec(
+            num_blocks=2, kv_heads=1, block_size=16, head_dim=10, dtype=torch.float32, kv_dtype="auto"
+        )
 
 
 @pytest.fixture(scope="module")

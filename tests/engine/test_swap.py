@@ -89,11 +89,13 @@ def test_paged_with_other_evictions(eviction):
     fuzz(lambda layout: paged(layout, eviction=eviction()), host=True)
 
 
-def test_radix():
-    fuzz(
-        lambda layout: RadixAllocator(config=RadixConfig(), layout=layout, eviction=Lru(config=LruConfig())),
-        host=False,
-    )
+def radix(layout):
+    return RadixAllocator(config=RadixConfig(), layout=layout, eviction=Lru(config=LruConfig()))
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_radix(host):
+    fuzz(radix, host=host)
 
 
 def crowded(mode: Preemption, *, host: int, blocks: int = 12):
@@ -159,11 +161,14 @@ def test_swap_without_host_memory_is_refused_at_the_start(tmp_path):
         ("10", r"allocator.host_bytes=10: too little for a block of each KV group; at least \d+ bytes"),
     ],
 )
-def test_host_memory_that_cannot_be_had(tmp_path, host_bytes, message):
+@pytest.mark.parametrize("allocator", ["paged", "radix"])
+def test_host_memory_that_cannot_be_had(tmp_path, allocator, host_bytes, message):
+    options = (f"allocator={allocator}", f"allocator.host_bytes={host_bytes}", "engine.kv_bytes=1MiB")
     with pytest.raises(UserError, match=message):
-        run(tmp_path, f"allocator.host_bytes={host_bytes}", "engine.kv_bytes=1MiB").engine(with_text=False)
+        run(tmp_path, *options).engine(with_text=False)
 
 
-def test_host_bytes_are_bytes():
+@pytest.mark.parametrize("allocator", ["paged", "radix"])
+def test_host_bytes_are_bytes(allocator):
     with pytest.raises(UserError, match=r"allocator.host_bytes='lots': must be bytes"):
-        compose(["allocator.host_bytes=lots"], REGISTRY)
+        compose([f"allocator={allocator}", "allocator.host_bytes=lots"], REGISTRY)

@@ -101,6 +101,19 @@ ARMS = {
         repeat=True,
         hits=True,
     ),
+    "radix, pages in host memory": Arm(
+        (
+            "allocator=radix",
+            "engine.block_size=16",
+            "allocator.host_bytes=4MiB",
+            "engine.preemption=swap",
+            "engine.max_step_tokens=64",
+        ),
+        kv_tokens=400,
+        repeat=True,
+        preempts=True,
+        hits=True,
+    ),
     "prefix hits": Arm(("engine.block_size=16",), repeat=True, hits=True),
     "sdpa": Arm(("attention=sdpa", "ops=torch")),
     "sdpa, sarathi, prefix hits": Arm(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache, KVCacheSpec, TensorSpec
 from quire.models.kv_groups import kv_groups
 from quire.models.model import Model
 from quire.runtime.batch import Batch
@@ -17,10 +17,18 @@ BLOCK_SIZE = 16
 class ReferenceAttention(AttentionBackend):
     """The oracle kernels as a backend: float32, slow, obvious."""
 
-    def kv_cache_shapes(
-        self, *, num_blocks: int, kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return reference.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+    def kv_cache_spec(
+        self,
+        *,
+        num_blocks: int,
+        kv_heads: int,
+        block_size: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        kv_dtype: str,
+    ) -> KVCacheSpec:
+        k, v = reference.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+        return KVCacheSpec(k=TensorSpec(k, dtype), v=TensorSpec(v, dtype))
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> None:
         return None
@@ -113,15 +121,17 @@ class PackedRun:
         return [min(chunk, count) for count in left] if any(left) else []
 
     def _cache(self, layer: AttentionLayer, blocks: int) -> KVCache:
-        shapes = self._attention.kv_cache_shapes(
+        cache = self._attention.kv_cache_spec(
             num_blocks=blocks,
             kv_heads=layer.kv_heads,
             block_size=BLOCK_SIZE,
             head_dim=layer.head_dim,
             dtype=self._model.dtype,
-        )
-        k, v = (torch.full(shape, float("nan"), dtype=self._model.dtype) for shape in shapes)
-        return KVCache(k=k, v=v)
+            kv_dtype="auto",
+        ).allocate("cpu")
+        for tensor in cache.tensors():
+            tensor.fill_(float("nan"))
+        return cache
 
     @staticmethod
     def _slots(table_SM: Tensor, positions: Sequence[range]) -> Tensor:

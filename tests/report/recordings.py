@@ -1,9 +1,9 @@
 """The files that a run leaves, made up: what is in them is known exactly."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from quire.engine.records import RequestRecord, StepRecord
@@ -85,7 +85,7 @@ def write_run(
     }
     (directory / "config.json").write_text(json.dumps(description))
     for name, records in (("requests", requests), ("steps", steps)):
-        (directory / f"{name}.jsonl").write_text("".join(json.dumps(asdict(r)) + "\n" for r in records))
+        (directory / f"{name}.jsonl").write_bytes(msgspec.json.Encoder(enc_hook=float).encode_lines(records))
     summary = Summary()
     for record in requests:
         summary.add_request(record)

@@ -11,7 +11,8 @@ from quire.config.compose import compose
 from quire.errors import UserError
 from quire.registry import load_registry
 from quire.run import Run
-from quire_plugins.tasks.capacity import CapacityConfig, Probe, describe, search
+from quire_plugins.tasks.capacity import CapacityConfig, describe
+from quire_plugins.tasks.capacity_search import Probe, search
 
 REGISTRY = load_registry()
 LIMITS = {"start": 1.0, "factor": 2.0, "lowest": 0.01, "highest": 1000.0, "precision": 0.05}
@@ -20,7 +21,9 @@ LIMITS = {"start": 1.0, "factor": 2.0, "lowest": 0.01, "highest": 1000.0, "preci
 def holds_up_to(capacity, asked):
     def probe(rate):
         asked.append(rate)
-        return Probe(rate=rate, seed=0, misses=[] if rate <= capacity else ["too slow"], directory="")
+        return Probe(
+            rate=rate, seed=0, misses=[] if rate <= capacity else ["too slow"], directory="", seconds=1.0
+        )
 
     return probe
 
@@ -105,6 +108,11 @@ def test_capacity_in_virtual_time_is_found_recorded_and_read_by_the_report(make,
     probes = [probe for each in result["seeds"] for probe in each["probes"]]
     assert sorted(cell.run.name for cell in study.cells) == sorted(probe["directory"] for probe in probes)
     assert "the queue grows" in str(probes)
+    failed = {probe["directory"] for probe in probes if probe["misses"]}
+    early = {cell.run.name for cell in study.cells if cell.run.cut is not None}
+    assert early, "the first probes above the capacity fail by far"
+    assert early <= failed
+    assert "ended early: it was sure to miss an objective" in str(study.notes)
     assert f"capacity {result['capacity']:.3g} requests/s" in run.console.file.getvalue()
 
 

@@ -96,8 +96,9 @@ class PublishesEarly(Paged):
 
 class MatchesEverything(Paged):
     def match(self, seq):
-        if self._holdings and seq.num_tokens > self._layout.block_size:
-            blocks = tuple(tuple(table[:1]) for table in next(iter(self._holdings.values())).tables)
+        _, holding = next(iter(self._tables), (None, None))
+        if holding is not None and seq.num_tokens > self._layout.block_size:
+            blocks = tuple(tuple(table[:1]) for table in holding.tables)
             return PrefixHit(num_tokens=self._layout.block_size, blocks=blocks)
         return super().match(seq)
 
@@ -111,14 +112,15 @@ class MatchesToTheEnd(Paged):
 class ForgetsWindow(Paged):
     def __init__(self, layout: KVLayout) -> None:
         super().__init__(layout)
-        self._windows = tuple(window and max(1, window - 1) for window in self._windows)
+        shorter = tuple(window and max(1, window - 1) for window in self._windows)
+        self._windows = self._tables._windows = shorter
 
 
 class SharesUnfinishedBlocks(Paged):
     def fork(self, parent, child):
         shared = super().fork(parent, child)
         if shared + self._layout.block_size < child.num_tokens and shared:
-            holding, donor = self._holdings[child.order], self._holdings[parent.order]
+            holding, donor = self._tables.get(child.order), self._tables.get(parent.order)
             for pool, table, source in zip(self._pools, holding.tables, donor.tables, strict=True):
                 block = source[len(table)] if len(source) > len(table) else None
                 if block is None:

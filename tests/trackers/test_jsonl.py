@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from records import request, step
 
@@ -126,3 +127,14 @@ def test_bad_options_are_named(options):
     (name,) = options
     with pytest.raises(UserError, match=rf"tracker\.{name}="):
         JsonlConfig(**options)
+
+
+def test_numbers_of_numpy_and_names_that_are_no_text_are_written_too(tmp_path):
+    """A foreign executor may measure in numpy's numbers, and a client may call its request anything."""
+    tracker = started(tmp_path)
+    tracker.step(replace(step(0, 0.1), seconds=np.float64(0.25), kv_used=np.int64(3)))
+    tracker.request(request(0.3, request_id="half a pair: \ud800"))
+    tracker.finish({})
+    (line,) = lines(tmp_path / "steps.jsonl")
+    assert (line["seconds"], line["kv_used"]) == (0.25, 3)
+    assert [each["request_id"] for each in lines(tmp_path / "requests.jsonl")] == ["half a pair: \ud800"]

@@ -10,7 +10,7 @@ import pytest
 
 from quire_plugins.workloads.draws import stream
 from quire_plugins.workloads.lengths import JointLengths, quantile
-from quire_plugins.workloads.trace_lengths import LEVELS, TRACES
+from quire_plugins.workloads.trace_lengths import TRACES
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 SHARED = next(
@@ -48,8 +48,8 @@ def test_lengths_keep_their_distributions_under_any_correlation():
 @pytest.mark.parametrize("name", TRACES)
 def test_knots_rise_from_the_shortest_to_the_longest(name):
     trace = TRACES[name]
-    assert len(trace.prompt) == len(trace.output) == len(LEVELS)
-    for knots in (LEVELS, trace.prompt, trace.output):
+    assert len(trace.prompt) == len(trace.output) == len(trace.levels)
+    for knots in (trace.levels, trace.prompt, trace.output):
         assert list(knots) == sorted(knots)
 
 

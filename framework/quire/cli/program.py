@@ -26,6 +26,8 @@ COMMANDS = {
     "resume": "quire.cli.resume",
 }
 """Each module has `main(arguments: list[str]) -> None`."""
+COMMAND_GROUP = "quire_commands"
+"""Entry-point group of the commands that distributions bring: each entry names such a `main`."""
 
 _log = logging.getLogger("quire.cli")
 
@@ -36,8 +38,8 @@ def main() -> NoReturn:
     try:
         if words == ["--version"]:
             print(f"quire {importlib.metadata.version('quire')}")
-        elif words and words[0] in COMMANDS:
-            importlib.import_module(COMMANDS[words[0]]).main(words[1:])
+        elif words and (command := _command(words[0])) is not None:
+            command(words[1:])
         else:
             _run(words)
     except UserError as error:
@@ -48,6 +50,21 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _command(word: str) -> Callable[[list[str]], None] | None:
+    """The command of that name, this program's own or a distribution's; None if there is none."""
+    if word in COMMANDS:
+        return importlib.import_module(COMMANDS[word]).main
+    if not _is_bare(word):
+        return None
+    found = importlib.metadata.entry_points(group=COMMAND_GROUP, name=word)
+    return next(iter(found)).load() if found else None
+
+
+def _is_bare(word: str) -> bool:
+    """Whether it is neither an option nor an override."""
+    return not word.startswith(("-", "+", "~")) and "=" not in word
 
 
 class CellFailed(Exception):
@@ -71,9 +88,10 @@ def _run(words: list[str]) -> None:
     from quire.config.compose import COMPLAINTS, CONFIG_NAME, config_directory, hydra_version, store
     from quire.registry import load_registry, near_miss
 
-    if words and not words[0].startswith(("-", "+", "~")) and "=" not in words[0]:
-        hint = near_miss(words[0], COMMANDS)
-        _refuse(f"{words[0]!r} is neither a command ({', '.join(COMMANDS)}){hint} nor KEY=VALUE; see --help")
+    if words and _is_bare(words[0]):
+        commands = sorted({*COMMANDS, *importlib.metadata.entry_points(group=COMMAND_GROUP).names})
+        hint = near_miss(words[0], commands)
+        _refuse(f"{words[0]!r} is neither a command ({', '.join(commands)}){hint} nor KEY=VALUE; see --help")
     registry = load_registry()
     store(registry)
     if not {"-sc", "--shell-completion"} & set(words):

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
+from quire.config.run_config import RunConfig
 from quire.errors import UserError
 from quire.registry import Registry, near_miss
 
@@ -51,6 +52,9 @@ def _unknown_key(error: Exception, cause: ConfigKeyError | ConfigAttributeError,
     elsewhere = _plugins_with(key, parent, registry) if parent in registry.kinds else []
     if elsewhere:
         return f"{message}: it is an option of {' and of '.join(f'{parent}={name}' for name in elsewhere)}"
+    sections = _sections_with(key)
+    if sections:
+        return f"{message}: it is {' or '.join(f'{section}.{key}' for section in sections)}"
     return f"{message}{near_miss(key, known)}; it has: {', '.join(known) or 'no options'}"
 
 
@@ -60,6 +64,16 @@ def _plugins_with(option: str, kind: str, registry: Registry) -> list[str]:
         name
         for name, plugin in registry.available(kind).items()
         if any(each.name == option for each in dataclasses.fields(plugin.Config))
+    ]
+
+
+def _sections_with(option: str) -> list[str]:
+    """Parts of the configuration that are not a choice of plugin and have an option of that name."""
+    return [
+        section.name
+        for section in dataclasses.fields(RunConfig)
+        if dataclasses.is_dataclass(section.default_factory)
+        and any(each.name == option for each in dataclasses.fields(section.default_factory))
     ]
 
 

@@ -18,6 +18,17 @@ class Preemption(enum.Enum):
     `swap_fallbacks`."""
 
 
+class KVDtype(enum.Enum):
+    """What a number in KV memory is kept as."""
+
+    auto = "auto"
+    """As the model computes it."""
+    int8 = "int8"
+    """As an integer of at most 127, times a scale for each token and head."""
+    fp8_e4m3 = "fp8_e4m3"
+    """As 8 bits of floating point (4 of exponent, 3 of mantissa), times a scale for each token and head."""
+
+
 @dataclass
 class EngineConfig:
     """Budgets of a step, size of the KV memory, and how the loop runs."""
@@ -32,6 +43,9 @@ class EngineConfig:
     """KV memory: bytes, a number with KiB, MiB, GiB, or auto (from free memory)."""
     block_size: int | None = None
     """Tokens per block of KV memory; null takes what the attention backend prefers."""
+    kv_dtype: KVDtype = KVDtype.auto
+    """What keys and values are kept as: auto (the model's own type), int8 or fp8_e4m3, which take half the
+    memory of bfloat16."""
     preemption: Preemption = Preemption.recompute
     """What becomes of the KV of a sequence that gives way: recompute gives it up, swap keeps it in host
     memory (allocator.host_bytes), as far as there is room."""

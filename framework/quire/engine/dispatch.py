@@ -37,7 +37,7 @@ class Dispatch:
         for group, known in enumerate(first_block):
             table = self._allocator.table(sequence.view, group)
             # Where a window has passed there is no block; whatever stands there is never read.
-            new_blocks.append(tuple(block or 0 for block in table[known:]))
+            new_blocks.append(tuple([block or 0 for block in table[known:]]) if len(table) > known else ())
             sequence.blocks_sent[group] = len(table)
         end = entry.start + entry.count
         samples = end == sequence.num_tokens

@@ -14,6 +14,7 @@ block next writes it after the step in flight has ended.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -33,10 +34,11 @@ from quire.engine.records import StepRecord
 from quire.engine.request import Request
 from quire.engine.roster import Roster
 from quire.engine.sequence import FinishReason, Sequence, Status
+from quire.engine.shape import StepShape
 from quire.engine.step import SealedStep, StepBuilder
 from quire.errors import RequestRefused, UserError
 from quire.interfaces.allocator import KVAllocator, KVLayout
-from quire.interfaces.executor import Executor
+from quire.interfaces.executor import Executor, OutOfDeviceMemory
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
 from quire.interfaces.victim import VictimPolicy
@@ -44,6 +46,8 @@ from quire.models.model import ModelInfo
 
 if TYPE_CHECKING:
     from quire.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
 
 
 class SchedulerStuck(RuntimeError):
@@ -118,6 +122,8 @@ class Engine:
         self._outputs: list[SequenceOutput] = []
         self._records: list[StepRecord] = []
         self._next_step = 0
+        self._step_tokens = config.max_step_tokens
+        """Tokens in a step at most: fewer after one that took more memory than the device has."""
         self._unreported = _Preemptions()
         allocator.bind(self._roster.view)
 
@@ -197,7 +203,7 @@ class Engine:
             allocator=self._allocator,
             layout=self._layout,
             victims=self._victims,
-            max_tokens=self._config.max_step_tokens,
+            max_tokens=self._step_tokens,
             max_sequences=self._config.max_sequences,
             num_holding=len(self._roster.running),
             preemption=self._config.preemption,
@@ -235,9 +241,11 @@ class Engine:
             if entry.sequence.status is Status.WAITING:
                 self._roster.start(entry.sequence, num_computed=entry.start)
             entry.sequence.record.mark_scheduled(now, cached_tokens=entry.start)
+        rows = tuple(map(self._dispatch.row, sealed.entries))
         plan = StepPlan(
             index=self._next_step,
-            rows=tuple(map(self._dispatch.row, sealed.entries)),
+            rows=rows,
+            shape=StepShape.of(rows),
             copies=self._allocator.take_copies(),
         )
         self._next_step += 1
@@ -268,6 +276,10 @@ class Engine:
         flight = self._flights[0]
         try:
             result = self._executor.collect()
+        except OutOfDeviceMemory as error:
+            self._flights.popleft()
+            self._retreat(flight, error)
+            return
         except Exception as error:  # whatever broke the step breaks its sequences, and no others
             self._flights.popleft()
             reason = f"step {flight.plan.index} failed: {type(error).__name__}: {error}"
@@ -306,6 +318,31 @@ class Engine:
         self._records.append(record)
         self._scheduler.on_step(record)
         self._watch.lap("commit")
+
+    def _retreat(self, flight: Flight, error: OutOfDeviceMemory) -> None:
+        """A step was more than the device has memory for: its sequences wait again, and from now on steps
+        take half as many tokens, for good: what such a step loses would be lost at every try to grow again. A
+        single token that is too much is refused.
+        """
+        tokens = sum(row.count for row in flight.plan.rows)
+        sequences = list(flight.living())
+        if tokens == 1:
+            for sequence in sequences:
+                self._finish(sequence, FinishReason.ERROR, f"step {flight.plan.index}, of one token: {error}")
+            return
+        for sequence in sequences:
+            self._allocator.free(sequence.view)
+            self._roster.preempt(sequence)
+        self._unreported.total += len(sequences)
+        self._step_tokens = min(self._step_tokens, tokens // 2)
+        _log.warning(
+            "step %d of %d tokens: %s; its %d sequences wait again, and steps now take up to %d tokens",
+            flight.plan.index,
+            tokens,
+            error,
+            len(sequences),
+            self._step_tokens,
+        )
 
     def _take_in(self, sequence: Sequence, row: Row, outcome: RowResult, now: float) -> bool:
         """Enter what a row computed; whether that is a token."""

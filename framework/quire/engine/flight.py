@@ -11,7 +11,7 @@ from quire.engine.step import Entry
 from quire.interfaces.allocator import KVStats
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Flight:
     """A submitted step: what is needed to commit it."""
 

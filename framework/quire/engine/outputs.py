@@ -1,4 +1,4 @@
-"""What the engine hands back: pieces of output as they come."""
+"""What the engine hands back: pieces of output as they come. (Not frozen for speed: `quire.engine.plan`.)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from quire.engine.records import RequestRecord
 from quire.engine.sequence import FinishReason
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class SequenceOutput:
     """News of one sample of a request. Pieces come in order; the last one has a `finish_reason`.
 

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quire.engine.plan import COPY_PHASE
-from quire.engine.shape import StepShape
 
 if TYPE_CHECKING:
     from quire.engine.plan import StepPlan, StepResult
     from quire.interfaces.allocator import KVStats
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class StepRecord:
-    """One committed step."""
+    """One committed step. Once made it is only read (not frozen for speed: `quire.engine.plan`)."""
 
     index: int
     start: float
@@ -87,7 +86,7 @@ class StepRecord:
         num_swap_fallbacks: int,
     ) -> StepRecord:
         """The record of `plan`, which came to `result`; the counts are those after its commit."""
-        shape = StepShape.of(plan.rows)
+        shape = plan.shape
         contexts = [row.start + row.count for row in plan.rows]
         return cls(
             index=plan.index,

@@ -163,17 +163,15 @@ class Sequence:
     """Its incremental detokeniser; None in an engine without a tokenizer."""
     record: RequestRecord
     view: SequenceView = field(init=False)
+    num_prompt_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.view = SequenceView(self)
+        self.num_prompt_tokens = len(self.request.prompt_token_ids)
 
     @property
     def sampling(self) -> SamplingParams:
         return self.request.sampling
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.request.prompt_token_ids)
 
     @property
     def num_tokens(self) -> int:

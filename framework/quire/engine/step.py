@@ -50,6 +50,7 @@ class Entry:
     hit: PrefixHit | None
 
 
+_ONE_TOKEN = Grant(1)
 _NO_TOKENS = Grant(0, Lack.TOKENS)
 _NO_SEQUENCES = Grant(0, Lack.SEQUENCES)
 _NO_MEMORY = Grant(0, Lack.MEMORY)
@@ -138,10 +139,11 @@ class StepBuilder:
         memory: if blocks lack for the granted tokens, nothing changes. A sequence is added once a step.
         """
         sequence = seq._sequence  # pyright: ignore[reportPrivateUsage] - the core reads through the view
-        assert seq.id not in self._entries, f"{seq.id} is in this step already"
-        assert seq.id not in self._excluded, f"{seq.id} was preempted or rejected in this step"
-        assert sequence.status is not Status.FINISHED, f"{seq.id} has finished"
-        assert tokens is None or tokens >= 1, f"{seq.id}: tokens={tokens}, must be at least 1"
+        id = sequence.id
+        assert id not in self._entries, f"{id} is in this step already"
+        assert id not in self._excluded, f"{id} was preempted or rejected in this step"
+        assert sequence.status is not Status.FINISHED, f"{id} has finished"
+        assert tokens is None or tokens >= 1, f"{id}: tokens={tokens}, must be at least 1"
         waiting = sequence.status is Status.WAITING
         if waiting and self._sequences_left <= 0:
             return _NO_SEQUENCES
@@ -149,15 +151,15 @@ class StepBuilder:
             return _NO_TOKENS
         hit = self._allocator.match(seq) if waiting else None
         start = hit.num_tokens if hit is not None else sequence.num_computed
-        remaining = seq.num_tokens - start
+        remaining = sequence.num_tokens - start
         count = min(remaining if tokens is None else tokens, remaining, self._tokens_left)
-        assert count >= 1, f"{seq.id} has nothing to compute"
+        assert count >= 1, f"{id} has nothing to compute"
         if not self._allocator.grow(seq, start + count, hit):
             return _NO_MEMORY
-        self._entries[seq.id] = Entry(sequence, start, count, hit)
+        self._entries[id] = Entry(sequence, start, count, hit)
         self._tokens_left -= count
         self._sequences_left -= waiting
-        return Grant(count)
+        return _ONE_TOKEN if count == 1 else Grant(count)
 
     def victim(self, candidates: Candidates[SequenceView]) -> SequenceView:
         """Whom the run's victim policy would preempt of `candidates`: running sequences, at least one, whom
@@ -210,7 +212,7 @@ class StepBuilder:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class SealedStep:
     """A policy's decision about one step. Sequences rejected may be waiting or running."""
 

@@ -21,7 +21,10 @@ class JsonLinesWriter:
 
     def write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Append `lines`, all or none of them."""
-        data = b"".join(_encode(line) for line in lines)
+        self.append(b"".join(_encode(line) for line in lines))
+
+    def append(self, data: bytes) -> None:
+        """Append whole lines that are encoded already, all or none of them."""
         try:
             written = 0
             while written < len(data):

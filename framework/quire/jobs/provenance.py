@@ -11,13 +11,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from quire.config.run_config import RunConfig
-from quire.jobs.launch import Launch
-from quire.registry import PluginInfo, Registry
+if TYPE_CHECKING:
+    from quire.config.run_config import RunConfig
+    from quire.jobs.launch import Launch
+    from quire.registry import PluginInfo, Registry
 
 _LIBRARIES = ("torch", "triton", "transformers", "tokenizers", "numpy", "hydra-core", "omegaconf")
 
@@ -29,6 +28,8 @@ def describe_run(config: RunConfig, registry: Registry, *, launch: Launch) -> di
     where a request or a checkpoint asks for them. `distributions` are those of all these and quire's, each
     with the commit of the checkout that it runs from (`-dirty`: with files changed since), null if from none.
     """
+    from omegaconf import OmegaConf
+
     chosen = {
         kind.name: registry.info(kind.name, registry.name_of(kind.name, getattr(config, kind.name)))
         for kind in registry.kinds.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from quire.config.slo import SloConfig
-from quire.engine.records import RequestRecord
+from quire.engine.records import RequestRecord, StepRecord
 from quire.metrics.fairness import TenantService
 
 
@@ -67,6 +67,20 @@ class Totals:
     @property
     def duration(self) -> float:
         return max(0.0, self.end - self.start)
+
+    def add_step(self, record: StepRecord) -> None:
+        """What a committed step adds."""
+        self.start = min(self.start, record.start)
+        self.end = max(self.end, record.end)
+        self.steps += 1
+        self.busy_seconds += record.seconds
+        self.swaps += record.num_swapped
+        self.swap_fallbacks += record.num_swap_fallbacks
+        self.bytes_to_host += record.bytes_to_host
+        self.bytes_from_host += record.bytes_from_host
+        self.bytes_copied += record.bytes_copied
+        self.copy_seconds += record.copy_seconds
+        self.schedule_seconds += record.schedule_seconds
 
 
 def recomputed_tokens(record: RequestRecord) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,16 +79,18 @@ def read_run(directory: Path, *, name: str) -> RecordedRun:
     origin = min([*(r.arrival for r in requests), *(s.start for s in steps)], default=0.0)
     for record in requests:
         _shift(record, -origin)
-    steps = [dataclasses.replace(s, start=s.start - origin, end=s.end - origin) for s in steps]
+    steps = [replace(s, start=s.start - origin, end=s.end - origin) for s in steps]
     requests.sort(key=lambda record: (record.arrival, record.request_id, record.sample))
     path = directory / "summary.json"
     if path.exists():
         summary = _json(path)
         cut = summary["error"] and f"the run failed: {summary['error']}"
         cut = cut or ("the run was interrupted" if summary["interrupted"] else None)
+        cut = cut or (f"the run ended early: {early}" if (early := summary.get("ended_early")) else None)
     else:
         summary = _summarise(description, requests, steps)
-        cut = "the run was cut: there is no summary.json, requests under way are missing"
+        ended = f"{len(requests)} request{'' if len(requests) == 1 else 's'}"
+        cut = f"the run was cut after {ended}: there is no summary.json, requests under way are missing"
     return RecordedRun(
         directory=directory,
         name=name,

@@ -6,10 +6,14 @@ Not imported by anything else in quire; needs pytest and hypothesis.
 from quire.testing.allocator_suite import AllocatorSuite
 from quire.testing.arrivals import arrivals, engine_configs
 from quire.testing.attention_suite import AttentionSuite
+from quire.testing.cost_model_suite import CostModelSuite
 from quire.testing.eviction_suite import EvictionSuite
 from quire.testing.layouts import kv_layouts, make_layout
 from quire.testing.logits_processor_suite import LogitsProcessorSuite
 from quire.testing.naive_allocator import NaiveAllocator
+from quire.testing.plain_ops import PlainOps
+from quire.testing.predictor_suite import PredictorSuite
+from quire.testing.quantization_suite import QuantizationSuite
 from quire.testing.rehearsal import Arrival, Rehearsal
 from quire.testing.sampler_suite import SamplerSuite
 from quire.testing.sampling_rows import make_rows
@@ -17,19 +21,25 @@ from quire.testing.scheduler_suite import SchedulerSuite
 from quire.testing.script import Script
 from quire.testing.scripted_executor import ScriptedExecutor
 from quire.testing.sequences import make_sequence
+from quire.testing.victim_suite import VictimSuite
 
 __all__ = [
     "AllocatorSuite",
     "Arrival",
     "AttentionSuite",
+    "CostModelSuite",
     "EvictionSuite",
     "LogitsProcessorSuite",
     "NaiveAllocator",
+    "PlainOps",
+    "PredictorSuite",
+    "QuantizationSuite",
     "Rehearsal",
     "SamplerSuite",
     "SchedulerSuite",
     "Script",
     "ScriptedExecutor",
+    "VictimSuite",
     "arrivals",
     "engine_configs",
     "kv_layouts",

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform, KVCache
+from quire.testing.plain_ops import PlainOps
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,10 @@ class Geometry:
     windows: tuple[int | None, ...] = (None,)
     softcap: float | None = None
     sinks: bool = False
+    rotated: int | None = None
+    """Dimensions that a rotation turns: q and k are then given as a projection leaves them."""
+    normed: bool = False
+    """Those are normed before they turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,21 @@ class AttentionProblem:
     """Sequences of the given lengths, whose blocks lie in random order in a cache full of poison."""
 
     def __init__(
-        self, geometry: Geometry, lengths: Sequence[int], *, dtype: torch.dtype, device: str, seed: int
+        self,
+        geometry: Geometry,
+        lengths: Sequence[int],
+        *,
+        dtype: torch.dtype,
+        kv_dtype: str = "auto",
+        device: str,
+        seed: int,
     ) -> None:
         import torch
 
         self._geometry = geometry
         self._lengths = tuple(lengths)
         self._dtype = dtype
+        self._kv_dtype = kv_dtype
         self._device = device
         self._random = random.Random(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -83,6 +96,7 @@ class AttentionProblem:
             )
             for group, window in enumerate(geometry.windows)
         )
+        self._heads = None if geometry.rotated is None else self._transform(geometry.rotated, generator)
         blocks = [-(-length // geometry.block_size) for length in lengths]
         self._num_blocks = sum(blocks) + 3
         self._tables: list[list[list[int]]] = []
@@ -91,6 +105,25 @@ class AttentionProblem:
             shuffled = self._random.sample(range(self._num_blocks), self._num_blocks)
             self._tables.append([[shuffled.pop() for _ in range(count)] for count in blocks])
             self._never_written.append(shuffled.pop())
+
+    def _transform(self, rotated: int, generator: torch.Generator) -> HeadTransform:
+        """Angles for every position, and weights of norms; on the device and in the type of the problem."""
+        import torch
+
+        speeds_I = 0.8 ** torch.arange(rotated // 2)
+        turns_PI = torch.outer(torch.arange(float(max(self._lengths))), speeds_I)
+        weights: list[torch.Tensor | None] = [None, None]
+        if self._geometry.normed:
+            drawn_2D = torch.rand(2, self._geometry.head_dim, generator=generator) + 0.5
+            weights = list(drawn_2D.to(self._device, self._dtype))
+        return HeadTransform(
+            ops=PlainOps(),
+            cos_sin_PR=torch.cat([turns_PI.cos(), turns_PI.sin()], dim=-1).to(self._device),
+            q_norm_D=weights[0],
+            k_norm_D=weights[1],
+            eps=1e-5,
+            unit_offset=self._geometry.normed,
+        )
 
     def check(self, backend: AttentionBackend, *, chunk: int, tolerance: float) -> None:
         """Compute every sequence in chunks of up to `chunk` tokens, and compare every output."""
@@ -119,13 +152,18 @@ class AttentionProblem:
         qkv_TWD = torch.cat([qkv_SNWD[p.sequence][p.start : p.start + p.count] for p in step])
         q_THD, k_TKD, v_TKD = qkv_TWD.split([layer.heads, layer.kv_heads, layer.kv_heads], dim=1)
         out_THD = torch.full_like(q_THD, math.nan, memory_format=torch.contiguous_format)
-        backend.forward(layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+        if self._heads is None:
+            backend.forward(layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+        else:
+            backend.forward_projected(
+                layer, self._heads, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD
+            )
         expected_THD = torch.cat([self._expected(layer, part) for part in step])
         error = (out_THD.to("cpu", torch.float64) - expected_THD).abs()
         worst = float(error.nan_to_num(nan=math.inf).max())
         assert worst <= tolerance, (
-            f"off by {worst:.3g} (allowed {tolerance}) in {self._dtype}, {self._geometry}, "
-            f"window {layer.window}, {step}, lengths {self._lengths}"
+            f"off by {worst:.3g} (allowed {tolerance}) in {self._dtype}, kv_dtype={self._kv_dtype}, "
+            f"{self._geometry}, window {layer.window}, {step}, lengths {self._lengths}"
         )
 
     def _expected(self, layer: AttentionLayer, part: Part) -> torch.Tensor:
@@ -135,6 +173,8 @@ class AttentionProblem:
         end = part.start + part.count
         qkv_CWD = self._qkv_GSNWD[layer.group][part.sequence][:end].to("cpu", torch.float64)
         q_CHD, k_CKD, v_CKD = qkv_CWD.split([layer.heads, layer.kv_heads, layer.kv_heads], dim=1)
+        if self._heads is not None:
+            q_CHD, k_CKD = _transform_exactly(self._heads, q_CHD, k_CKD)
         head_of_H = torch.arange(layer.heads) // (layer.heads // layer.kv_heads)
         k_CHD, v_CHD = k_CKD[:, head_of_H], v_CKD[:, head_of_H]
         scores_HQC = torch.einsum("qhd,chd->hqc", q_CHD[part.start :], k_CHD) * layer.scale
@@ -151,22 +191,21 @@ class AttentionProblem:
         return torch.einsum("hqc,chd->qhd", weights_HQC / total_HQ1, v_CHD)
 
     def _caches(self, backend: AttentionBackend) -> tuple[KVCache, ...]:
-        import torch
-
         geometry = self._geometry
-        shapes = backend.kv_cache_shapes(
+        spec = backend.kv_cache_spec(
             num_blocks=self._num_blocks,
             kv_heads=geometry.kv_heads,
             block_size=geometry.block_size,
             head_dim=geometry.head_dim,
             dtype=self._dtype,
+            kv_dtype=self._kv_dtype,
         )
-        assert all(shape[0] == self._num_blocks for shape in shapes), f"dimension 0 is the block: {shapes}"
-        caches: list[KVCache] = []
-        for _ in self.layers:
-            k, v = (torch.full(shape, math.nan, dtype=self._dtype, device=self._device) for shape in shapes)
-            caches.append(KVCache(k=k, v=v))
-        return tuple(caches)
+        caches = tuple(spec.allocate(self._device) for _ in self.layers)
+        for cache in caches:
+            for tensor in cache.tensors():
+                assert tensor.shape[0] == self._num_blocks, f"dimension 0 is the block: {tensor.shape}"
+                _poison(tensor)
+        return caches
 
     def _steps(self, chunk: int) -> list[list[Part]]:
         """Steps in which every sequence that is not complete takes part, in random order; most of them."""
@@ -237,8 +276,37 @@ class AttentionProblem:
         for part in step:
             passed = _first_seen(layer, part) // self._geometry.block_size
             for block in self._tables[layer.group][part.sequence][:passed]:
-                cache.k[block] = math.nan
-                cache.v[block] = math.nan
+                for tensor in cache.tensors():
+                    _poison(tensor[block])
+
+
+def _poison(tensor: torch.Tensor) -> None:
+    """Fill with what spoils any sum: NaN, or all bits set where there is none."""
+    import torch
+
+    if tensor.dtype.is_floating_point and tensor.itemsize > 1:
+        tensor.fill_(math.nan)
+    else:
+        tensor.view(torch.uint8).fill_(255)
+
+
+def _transform_exactly(
+    heads: HeadTransform, q_CHD: torch.Tensor, k_CKD: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Norms and rotation of one sequence from its start, in float64 and complex numbers."""
+    import torch
+
+    dims = heads.cos_sin_PR.shape[-1]
+    cos_CI, sin_CI = heads.cos_sin_PR[: len(q_CHD)].to("cpu", torch.float64).chunk(2, dim=-1)
+    turns_C1I = torch.complex(cos_CI, sin_CI)[:, None]
+    results: list[torch.Tensor] = []
+    for x, weight_D in ((q_CHD, heads.q_norm_D), (k_CKD, heads.k_norm_D)):
+        if weight_D is not None:
+            factor_D = weight_D.to("cpu", torch.float64) + (1 if heads.unit_offset else 0)
+            x = x / (x.square().mean(-1, keepdim=True) + heads.eps).sqrt() * factor_D
+        turned = torch.complex(*x[..., :dims].chunk(2, dim=-1)) * turns_C1I
+        results.append(torch.cat([turned.real, turned.imag, x[..., dims:]], dim=-1))
+    return results[0], results[1]
 
 
 def _first_seen(layer: AttentionLayer, part: Part) -> int:

@@ -58,10 +58,10 @@ class WatchedScheduler(Scheduler):
 
     def schedule(self, queues: QueueView, step: StepBuilder) -> None:
         views = [*queues.waiting, *queues.running]
-        before = [_portrait(view) for view in views]
+        before = [portrait(view) for view in views]
         self._scheduler.schedule(queues, step)
         for view, was in zip(views, before, strict=True):
-            now = _portrait(view)
+            now = portrait(view)
             assert now == was, (
                 f"{type(self._scheduler).__name__} changed {view} while scheduling: {was} to {now}"
             )
@@ -223,7 +223,7 @@ class Rehearsal:
         return 10 * tokens + 10 + max((arrival.step for arrival in self.arrivals.values()), default=0)
 
 
-def _portrait(view: SequenceView) -> tuple[object, ...]:
+def portrait(view: SequenceView) -> tuple[object, ...]:
     """Everything about a sequence that a policy could change if it tried."""
     return (
         tuple(view.token_ids),

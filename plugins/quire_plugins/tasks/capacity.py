@@ -1,26 +1,28 @@
-"""Capacity: the highest rate at which a service holds its objectives, by bisection, seed by seed.
-
-rate     low: holds                                    high: fails
-          |-----------------|-------------|---------------|
-                         next probe    ...             until high / low <= 1 + precision
-"""
+"""Capacity: the highest rate at which a service holds its objectives, by bisection, seed by seed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from quire.config.checks import check_above_zero
 from quire.errors import UserError
 from quire.interfaces.task import Task
 from quire.interfaces.workload import WorkloadContext
+from quire_plugins.tasks.capacity_search import Bracket, Probe, search
+from quire_plugins.tasks.shortfall import Shortfall
 
 if TYPE_CHECKING:
+    from quire.engine.records import RequestRecord
     from quire.run import Run
+
+
+_PROBES = 8
+"""That a search takes, more or less: the first one more, the others, which begin nearby, less."""
 
 
 @dataclass
@@ -43,9 +45,7 @@ class CapacityConfig:
     """A probe that fails is repeated so often, in case the machine was disturbed; in virtual time never."""
 
     def __post_init__(self) -> None:
-        for name in ("start", "lowest", "highest", "precision", "seconds"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"task.{name}={getattr(self, name)}: must be a finite number > 0")
+        check_above_zero("task", self, "start", "lowest", "highest", "precision", "seconds")
         if not self.lowest <= self.start <= self.highest:
             raise UserError(f"task.start={self.start}: must be from task.lowest to task.highest")
         if self.seeds < 1:
@@ -54,34 +54,11 @@ class CapacityConfig:
             raise UserError(f"task.retries={self.retries}: must be at least 0")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
-    """One run at one rate. It holds if it falls short of nothing."""
-
-    rate: float
-    seed: int
-    misses: list[str]
-    directory: str
-
-    @property
-    def holds(self) -> bool:
-        return not self.misses
-
-
-@dataclass(kw_only=True)
-class Bracket:
-    """The highest rate known to hold and the lowest known to fail; None where none is known."""
-
-    low: float | None = None
-    high: float | None = None
-    probes: list[Probe] = field(default_factory=list)
-
-
 class CapacityTask(Task):
     """Finds the highest rate at which every request ends, the queue does not grow, and `slo.*` holds.
 
     Each probe is a run of its own, with a fresh engine and cold caches, recorded below the run's directory;
-    what was found goes to capacity.json. `quire report` reads both.
+    one that is sure to fail ends early. What was found goes to capacity.json. `quire report` reads both.
     """
 
     Config = CapacityConfig
@@ -98,6 +75,7 @@ class CapacityTask(Task):
             raise UserError(
                 "slo: no objective of a run is given; at least one is needed, such as slo.ttft_p99=1.0"
             )
+        run.console.print(self._plan(run), markup=False, soft_wrap=True)
         brackets: list[Bracket] = []
         start, factor = config.start, 2.0
         for seed in range(run.config.seed, run.config.seed + config.seeds):
@@ -118,17 +96,30 @@ class CapacityTask(Task):
                 start, factor = found.low, 1.25  # other seeds are expected nearby
         self._conclude(run, brackets)
 
+    def _plan(self, run: Run) -> str:
+        """What is about to happen, and how long that may take."""
+        config = self._config
+        objectives = ", ".join(f"{key}={bound:g}" for key, bound in run.config.slo.for_runs.items())
+        searches = f"{config.seeds} search{'es' if config.seeds > 1 else ''} (task.seeds)"
+        told = f"searching for the highest rate that holds {objectives}: {searches} of about {_PROBES} probes"
+        if run.is_virtual or not hasattr(run.config.workload, "requests"):
+            return told
+        minutes = math.ceil(config.seeds * _PROBES * config.seconds / 60)
+        return f"{told} of {config.seconds:g} s (task.seconds), or about {minutes} min"
+
     def _probe(self, run: Run, *, rate: float, seed: int) -> Probe:
         attempts = 1 if run.is_virtual else 1 + self._config.retries
         for attempt in range(attempts):
             probe = self._serve(run, rate=rate, seed=seed, attempt=attempt)
             verdict = "holds" if probe.holds else "fails: " + "; ".join(probe.misses)
-            run.console.print(f"seed {seed}, {rate:.4g} requests/s: {verdict}", markup=False, soft_wrap=True)
+            asked = f"seed {seed}, {rate:.4g} requests/s, {probe.seconds:.0f} s"
+            run.console.print(f"{asked}: {verdict}", markup=False, soft_wrap=True)
             if probe.holds:
                 break
         return probe
 
     def _serve(self, run: Run, *, rate: float, seed: int, attempt: int) -> Probe:
+        from quire.jobs.console import ServingProgress
         from quire.jobs.feed import serve
         from quire.jobs.recording import Recording
         from quire.jobs.warm_up import warm_up
@@ -143,7 +134,8 @@ class CapacityTask(Task):
             directory=run.directory / name,
         )
         workload = probe.workload()
-        records: list[Any] = []
+        shortfall = Shortfall(slo=run.config.slo, requests=len(workload))
+        records: list[RequestRecord] = []
         with closing(probe.engine(with_text=workload.uses_text)) as engine:
             requests = workload.requests(
                 WorkloadContext(
@@ -158,18 +150,29 @@ class CapacityTask(Task):
                 raise UserError(f"workload: has no request at {rate:.4g} requests/s")
             warm_up(engine, tenant=first.tenant)
             recording = Recording(run=probe, engine=engine)
-            with recording:
+            label = f"seed {seed}, {rate:.4g} requests/s"
+            with (
+                recording,
+                ServingProgress(run.console, engine=engine, total=len(workload), label=label) as progress,
+            ):
                 follow = workload.on_end if workload.reacts else None
                 for outputs in serve(engine, chain((first,), requests), follow=follow):
                     recording.take(outputs)
-                    records += [each.record for each in outputs if each.record is not None]
+                    ended = [each.record for each in outputs if each.record is not None]
+                    records += ended
+                    tokens = sum(len(output.token_ids) for output in outputs)
+                    progress.update(done=len(records), tokens=tokens)
+                    if any(shortfall.add(record) for record in ended) and len(records) < len(workload):
+                        recording.extra["ended_early"] = "it was sure to miss an objective"
+                        break
         misses = list(run.config.slo.misses(recording.summary))
         lost = sum(each.finish_reason in ("error", "abort") for each in records)
         if lost:
             misses.append(f"{lost} of {len(records)} requests did not complete")
         if measured_window(records, warmup=0.1).unstable:
             misses.append("the queue grows")
-        return Probe(rate=rate, seed=seed, misses=misses, directory=name)
+        seconds = recording.summary["duration_s"]
+        return Probe(rate=rate, seed=seed, misses=misses, directory=name, seconds=seconds)
 
     def _load(self, run: Run, rate: float) -> dict[str, Any]:
         """The options of the workload that make it a probe."""
@@ -206,45 +209,6 @@ class CapacityTask(Task):
         write_json(run.directory / "capacity.json", result)
         run.console.print(describe(result), markup=False, soft_wrap=True)
         run.console.print(f"results are in {run.directory}", markup=False, soft_wrap=True)
-
-
-def search(
-    holds: Callable[[float], Probe],
-    *,
-    start: float,
-    factor: float,
-    lowest: float,
-    highest: float,
-    precision: float,
-) -> Bracket:
-    """Bracket the capacity: away from `start` by `factor`, squared each time, then by bisection (of the
-    logarithm). Both ends are rates that were tried, or None beyond `lowest` and `highest`.
-    """
-    found = Bracket()
-
-    def probe(rate: float) -> bool:
-        result = holds(rate)
-        found.probes.append(result)
-        if result.holds:
-            found.low = rate
-        else:
-            found.high = rate
-        return result.holds
-
-    upward = probe(start)
-    rate = start
-    while (found.high if upward else found.low) is None:
-        further = min(rate * factor, highest) if upward else max(rate / factor, lowest)
-        if further == rate:
-            return found
-        rate = further
-        factor *= factor if factor < 2 else 1
-        probe(rate)
-    assert found.low is not None
-    assert found.high is not None
-    while found.high / found.low > 1 + precision:
-        probe(math.sqrt(found.low * found.high))
-    return found
 
 
 def describe(result: dict[str, Any]) -> str:

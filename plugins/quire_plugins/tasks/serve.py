@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,25 +35,35 @@ class ServeTask(Task):
 
         import uvloop
 
+        from quire.jobs.heap import settle_heap
         from quire.server.http.app import create_app
         from quire.server.http.auth import read_api_keys
         from quire.server.http.serving import listen, serve, url_of
+        from quire.server.otlp import trace_provider
         from quire.server.process import ProcessEngineClient
 
         config = run.config.server
         client = ProcessEngineClient(config=run.config, directory=run.directory, limits=config.limits)
         context = server_context(run, client)
         keys = read_api_keys(config.api_keys_file)
+        traces = trace_provider(config.otlp_endpoint, version=context.version)
         listener = listen(config)
 
         def ready() -> None:
+            settle_heap()
             run.console.print(
                 f"serving {context.names[0]} at {url_of(listener)}", markup=False, soft_wrap=True
             )
 
         run.console.print(f"loading model {run.config.model}", markup=False, soft_wrap=True)
-        with closing(listener), closing(open_access_log(run)) as log:
-            app = create_app(context, api_keys=keys, access_log=log)
+        with ExitStack() as open_things:
+            open_things.enter_context(closing(listener))
+            log = open_things.enter_context(closing(open_access_log(run)))
+            tracer = None
+            if traces is not None:
+                open_things.callback(traces.shutdown)
+                tracer = traces.get_tracer("quire", context.version)
+            app = create_app(context, api_keys=keys, access_log=log, tracer=tracer)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(app, client=client, config=config, listener=listener, on_ready=ready))
 

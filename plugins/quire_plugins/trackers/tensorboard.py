@@ -10,33 +10,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from quire.engine.records import RequestRecord, StepRecord
+from quire.engine.records import StepRecord
 from quire.errors import MissingCapability, UserError
-from quire.interfaces.tracker import Tracker
 from quire_plugins.trackers.flat import flat
-from quire_plugins.trackers.intervals import Intervals
-from quire_plugins.trackers.jsonl import JsonlConfig, JsonlTracker
-from quire_plugins.trackers.request_sample import LATENCIES, RequestSample
+from quire_plugins.trackers.request_sample import LATENCIES
+from quire_plugins.trackers.series import SeriesConfig, SeriesTracker
 
 
 @dataclass
-class TensorboardConfig(JsonlConfig):
+class TensorboardConfig(SeriesConfig):
     """Options of `tracker=tensorboard`: those of `tracker=jsonl`, and these."""
 
-    interval_seconds: float = 1.0
-    """Of the engine's clock, for a point of the time series."""
     histogram_rows: int = 10_000
     """Samples of requests in the histograms at most; of more, a random part. 0: no histograms."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.interval_seconds > 0:
-            raise UserError(f"tracker.interval_seconds={self.interval_seconds}: must be above 0")
         if self.histogram_rows < 0:
             raise UserError(f"tracker.histogram_rows={self.histogram_rows}: must be at least 0")
 
 
-class TensorboardTracker(Tracker):
+class TensorboardTracker(SeriesTracker):
     """`tensorboard --logdir outputs` (or multirun) shows a time series of one point an interval, histograms
     of latencies, the description as text, and under HParams the choices and overrides beside the summary,
     whose keys are joined by slashes (ttft_s/p99).
@@ -51,16 +45,13 @@ class TensorboardTracker(Tracker):
             raise MissingCapability(
                 "tracker=tensorboard: the package is not installed; pip install 'quire[tensorboard]'"
             )
-        self._config = config
-        self._files = JsonlTracker(config=config)
-        self._intervals = Intervals(seconds=config.interval_seconds)
-        self._sample = RequestSample(size=config.histogram_rows)
+        super().__init__(config=config, sample_rows=config.histogram_rows)
         self._last_step = 0
+        """The last that was taken."""
 
-    def start(self, directory: Path, description: Mapping[str, Any]) -> None:
+    def open(self, directory: Path, description: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._files.start(directory, description)
         self._description = description
         self._started = time.time()
         self._writer = SummaryWriter(str(directory / "tensorboard"), flush_secs=10)
@@ -68,35 +59,24 @@ class TensorboardTracker(Tracker):
         self._writer.add_text("description", f"```json\n{text}\n```")
 
     def step(self, record: StepRecord) -> None:
-        self._files.step(record)
-        row = self._intervals.step(record)
-        self._add_row(row)
+        super().step(record)
         self._last_step = record.index
 
-    def request(self, record: RequestRecord) -> None:
-        self._files.request(record)
-        self._intervals.request(record)
-        self._sample.add(record)
+    def add_row(self, row: Mapping[str, float]) -> None:
+        at = self._started + row["time_s"]
+        for name, value in row.items():
+            if name != "time_s":
+                self._writer.add_scalar(f"serving/{name}", value, self._last_step, walltime=at)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        self._files.finish(summary)
-        self._add_row(self._intervals.rest())
+    def conclude(self, summary: Mapping[str, Any]) -> None:
         for name in LATENCIES:
-            if values := self._sample.completed(name):
+            if values := self.sample.completed(name):
                 self._writer.add_histogram(f"requests/{name}", _array(values), self._last_step)
         numbers = {name: value for name, value in flat(summary).items() if isinstance(value, int | float)}
         for name, value in numbers.items():
             self._writer.add_scalar(f"summary/{name}", value, self._last_step)
         self._add_hyperparameters([f"summary/{name}" for name in numbers])
         self._writer.close()
-
-    def _add_row(self, row: Mapping[str, float] | None) -> None:
-        """Of the interval that ended with the last step that was taken."""
-        if row is not None:
-            at = self._started + row["time_s"]
-            for name, value in row.items():
-                if name != "time_s":
-                    self._writer.add_scalar(f"serving/{name}", value, self._last_step, walltime=at)
 
     def _add_hyperparameters(self, metrics: list[str]) -> None:
         """In the run's own file: `SummaryWriter.add_hparams` would make a second run of them."""

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quire.engine.records import RequestRecord, StepRecord
+from quire.config.checks import check_above_zero
 from quire.errors import UserError
-from quire.interfaces.tracker import Tracker
 from quire_plugins.trackers.flat import flat
-from quire_plugins.trackers.intervals import Intervals
-from quire_plugins.trackers.jsonl import JsonlConfig, JsonlTracker
-from quire_plugins.trackers.request_sample import COLUMNS, LATENCIES, RequestSample
+from quire_plugins.trackers.request_sample import COLUMNS, LATENCIES
+from quire_plugins.trackers.series import SeriesConfig, SeriesTracker
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -36,7 +34,7 @@ class WandbMode(enum.Enum):
 
 
 @dataclass
-class WandbConfig(JsonlConfig):
+class WandbConfig(SeriesConfig):
     """Options of `tracker=wandb`: those of `tracker=jsonl`, and these."""
 
     project: str = "quire"
@@ -49,8 +47,6 @@ class WandbConfig(JsonlConfig):
     name: str | None = None
     """Of the run; its overrides if null."""
     tags: list[str] = field(default_factory=list[str])
-    interval_seconds: float = 1.0
-    """Of the engine's clock, for a point of the time series."""
     table_rows: int = 10_000
     """Samples of requests in the table at most; of more, a random part. 0: no table, histograms, plots."""
     artifact: bool = True
@@ -67,14 +63,12 @@ class WandbConfig(JsonlConfig):
         super().__post_init__()
         if not self.project:
             raise UserError("tracker.project='': must be the name of a project")
-        for name in ("interval_seconds", "init_seconds", "finish_seconds"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"tracker.{name}={getattr(self, name)}: must be above 0")
+        check_above_zero("tracker", self, "init_seconds", "finish_seconds", what="number of seconds")
         if self.table_rows < 0:
             raise UserError(f"tracker.table_rows={self.table_rows}: must be at least 0")
 
 
-class WandbTracker(Tracker):
+class WandbTracker(SeriesTracker):
     """Config, choices, commits and versions; a time series of one point an interval; a table of requests with
     histograms and plots; the summary, its keys joined by slashes (ttft_s/p99); an artifact of the files.
 
@@ -85,32 +79,21 @@ class WandbTracker(Tracker):
     Config = WandbConfig
 
     def __init__(self, *, config: WandbConfig) -> None:
+        super().__init__(config=config, sample_rows=config.table_rows)
         self._config = config
-        self._files = JsonlTracker(config=config)
-        self._intervals = Intervals(seconds=config.interval_seconds)
-        self._sample = RequestSample(size=config.table_rows)
         self._run: Run | None = None
 
-    def start(self, directory: Path, description: Mapping[str, Any]) -> None:
+    def open(self, directory: Path, description: Mapping[str, Any]) -> None:
         self._directory = directory
-        self._files.start(directory, description)
         run = self._run = self._init(description)
         run.define_metric("serving/time_s")
         run.define_metric("serving/*", step_metric="serving/time_s")
 
-    def step(self, record: StepRecord) -> None:
-        self._files.step(record)
-        self._log_row(self._intervals.step(record))
+    def add_row(self, row: Mapping[str, float]) -> None:
+        self._send(lambda run: run.log({f"serving/{name}": value for name, value in row.items()}))
 
-    def request(self, record: RequestRecord) -> None:
-        self._files.request(record)
-        self._intervals.request(record)
-        self._sample.add(record)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        self._files.finish(summary)
-        self._log_row(self._intervals.rest())
-        if self._config.table_rows and self._sample.seen:
+    def conclude(self, summary: Mapping[str, Any]) -> None:
+        if self._config.table_rows and self.sample.seen:
             self._send(lambda run: run.log(self._charts()))
         self._send(lambda run: run.summary.update(flat(summary)))
         if self._config.artifact:
@@ -167,21 +150,17 @@ class WandbTracker(Tracker):
             "reinit": "create_new",  # a cell of a sweep is a run of its own, in the same process
         }
 
-    def _log_row(self, row: Mapping[str, float] | None) -> None:
-        if row is not None:
-            self._send(lambda run: run.log({f"serving/{name}": value for name, value in row.items()}))
-
     def _charts(self) -> dict[str, Any]:
         """Table, histograms and plots, in one call of W&B's."""
         import numpy as np
         import wandb
 
-        table = wandb.Table(columns=list(COLUMNS), data=self._sample.rows())
+        table = wandb.Table(columns=list(COLUMNS), data=self.sample.rows())
         shown: dict[str, Any] = {"requests/table": table}
         quantiles_Q = np.linspace(0, 1, _CDF_POINTS)
         curves: dict[str, list[float]] = {}
         for name in LATENCIES:
-            if values := self._sample.completed(name):
+            if values := self.sample.completed(name):
                 shown[f"requests/{name}"] = wandb.Histogram(np_histogram=np.histogram(values, bins=_BINS))
                 curves[name] = np.quantile(values, quantiles_Q).tolist()
         for names in (("queue_s", "ttft_s", "e2e_s"), ("tpot_s", "itl_max_s", "normalized_latency_s")):

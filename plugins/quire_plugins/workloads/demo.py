@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from quire.config.checks import check_above_zero
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
@@ -35,8 +36,7 @@ class DemoConfig:
         for name in ("requests", "max_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"workload.{name}={getattr(self, name)}: must be at least 1")
-        if not 0 < self.rate < float("inf"):
-            raise UserError(f"workload.rate={self.rate}: must be more than 0 a second, and finite")
+        check_above_zero("workload", self, "rate", what="number a second")
 
 
 class DemoWorkload(Workload):

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quire.config.checks import check_above_zero
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
@@ -46,8 +47,7 @@ class JsonlWorkloadConfig:
     """What becomes of requests longer than the engine admits."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.time_scale < float("inf"):
-            raise UserError(f"workload.time_scale={self.time_scale}: must be a finite number > 0")
+        check_above_zero("workload", self, "time_scale")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"workload.limit={self.limit}: must be at least 1, or null")
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from quire.config.checks import check_above_zero
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
@@ -37,10 +38,8 @@ class ReplayConfig:
     """What becomes of requests longer than the engine admits."""
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise UserError(f"workload.rate={self.rate}: must be more than 0 a second, or null")
-        if not 0 < self.time_scale < float("inf"):
-            raise UserError(f"workload.time_scale={self.time_scale}: must be a finite number > 0")
+        check_above_zero("workload", self, "rate", what="number a second", null=True)
+        check_above_zero("workload", self, "time_scale")
         if self.rate is not None and self.time_scale != 1.0:
             raise UserError(
                 f"workload.time_scale={self.time_scale}: must be 1 where workload.rate={self.rate} is given"

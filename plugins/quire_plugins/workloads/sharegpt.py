@@ -14,6 +14,7 @@ from itertools import islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
+from quire.config.checks import check_above_zero
 from quire.engine.request import Request, SamplingParams
 from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
@@ -42,10 +43,7 @@ class ShareGptConfig:
     """What becomes of requests longer than the engine admits."""
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise UserError(
-                f"workload.rate={self.rate}: must be more than 0 a second, or null for all at once"
-            )
+        check_above_zero("workload", self, "rate", what="number a second", null=True)
         for name in ("limit", "output_cap"):
             value = getattr(self, name)
             if value is not None and value < 1:
