@@ -20,7 +20,7 @@ def on_gpu(plugin, *, config, device):
     return plugin(config=config, device="cuda")
 
 
-# Rows that fill up a graph hold whatever memory held, and numpy says so where the interpreter computes with it.
+# Rows that fill up a graph hold whatever memory held; numpy says so where the interpreter computes with it.
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
 def test_tokens_are_those_of_the_plain_engine(tmp_path, family):
