@@ -6,15 +6,15 @@ python experiments/cpu_speed/tables.py --check    # says whether they are what t
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
 from results import spread
+
+from quire.report.marked_page import main
 
 HERE = Path(__file__).parent
 STEP_GOALS = {("135m", 1): 0.7, ("0.6b", 1): 0.85}
@@ -158,30 +158,12 @@ SECTIONS: dict[str, tuple[Path, Callable[[dict], str]]] = {
 }
 
 
-def rewritten(text: str) -> str:
-    """The page with every table whose results are recorded made anew."""
-    for name, (path, make) in SECTIONS.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        _, mark, after = rest.partition(end)
-        assert mark, f"README.md has no {begin.strip()} ... {end}"
-        made = make(json.loads(path.read_text())) if path.exists() else f"Not recorded: `{path.name}`."
-        text = f"{before}{begin}{made}\n{end}{after}"
-    return text
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a table is another")
-    arguments = parser.parse_args()
-    readme = HERE / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = rewritten(old)
-    if not arguments.check:
-        readme.write_text(new, encoding="utf-8")
-    elif new != old:
-        sys.exit("README.md is not what the results give: python experiments/cpu_speed/tables.py writes it")
+def parts() -> dict[str, str]:
+    return {
+        name: f"{make(json.loads(path.read_text())) if path.exists() else f'Not recorded: `{path.name}`.'}\n"
+        for name, (path, make) in SECTIONS.items()
+    }
 
 
 if __name__ == "__main__":
-    main()
+    main(HERE / "README.md", parts, about=__doc__, command="python experiments/cpu_speed/tables.py")

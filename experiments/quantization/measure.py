@@ -36,6 +36,7 @@ from quire.interfaces.quantization import Quantization
 from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.models.checkpoint import open_checkpoint
 from quire.registry import load_registry
+from quire.report.marked_page import write_parts
 from quire.text.corpus import corpus
 from quire.text.known_answers import known_answer_tasks
 from quire.text.tokenizer import Tokenizer
@@ -57,8 +58,6 @@ ARMS = (
     ("quantization=w8a8", "engine.kv_dtype=int8"),
 )
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
-"""What is between these lines of the README is written by `write_table`."""
 
 
 class Layer(nn.Module):
@@ -152,9 +151,7 @@ def write_table(report: dict[str, Any]) -> None:
             f"| {random['kl']:.5f} | {random['same_token']:.0%} |"
         )
     scope = f"{report['documents']} texts, {report['tasks']} tasks; {report['machine']['cpu']}.\n"
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    README.write_text(before + BEGIN + "\n".join(lines) + "\n\n" + scope + END + after, encoding="utf-8")
+    write_parts(README, {"results": "\n".join(lines) + "\n\n" + scope})
 
 
 def main() -> None:

@@ -6,14 +6,13 @@ python experiments/serving_overhead/table.py --check    # says whether it is wha
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from quire.report.marked_page import main
+
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
 HEADS = (
     "pair",
     "arm",
@@ -63,20 +62,9 @@ def table(report: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    path = HERE / "README.md"
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    written = f"{before}{BEGIN}{table(json.loads((HERE / 'results.json').read_text()))}{END}{after}"
-    if not arguments.check:
-        path.write_text(written)
-    elif written != text:
-        sys.exit("README.md does not show what results.json gives")
+def parts() -> dict[str, str]:
+    return {"results": table(json.loads((HERE / "results.json").read_text()))}
 
 
 if __name__ == "__main__":
-    main()
+    main(HERE / "README.md", parts, about=__doc__, command="python experiments/serving_overhead/table.py")

@@ -10,13 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from quire.report.marked_page import write_parts
+
 STUDIES = (
     *("orca", "sarathi", "paged", "prefix", "shortest", "mlfq", "fairness", "past_future", "deadlines"),
     "eviction",
 )
 README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN, END = "<!-- the shelf: begin -->\n", "<!-- the shelf: end -->\n"
-"""What is between these lines of the README is written by `write`."""
 
 
 def table() -> str:
@@ -35,9 +35,7 @@ def table() -> str:
 
 def write() -> None:
     """Put the table in its place."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(before + BEGIN + table() + END + after, encoding="utf-8")
+    write_parts(README, {"the shelf": table()})
 
 
 def _measured(results: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quire.errors import MissingCapability
-from quire.interfaces import AttentionBackend
+from quire.interfaces import AttentionBackend, KVGeometry
 from quire.testing import AttentionSuite
 from quire_plugins.attention.paged import PagedAttention, PagedConfig
 
@@ -27,12 +27,6 @@ def test_a_gpu_that_the_kernels_do_not_run_on_is_refused_at_start(monkeypatch):
 
 def test_a_head_that_the_kernels_cannot_hold_is_refused_at_start():
     backend = PagedAttention(config=PagedConfig(), device="cuda")
-    shape = {
-        "num_blocks": 4,
-        "kv_heads": 2,
-        "block_size": 16,
-        "dtype": torch.float16,
-        "kv_dtype": "auto",
-    }
+    geometry = KVGeometry(num_blocks=4, kv_heads=2, block_size=16, head_dim=320, dtype=torch.float16)
     with pytest.raises(MissingCapability, match=r"head_dim is 320; .* up to 256; attention=sdpa"):
-        backend.kv_cache_spec(head_dim=320, **shape)
+        backend.kv_cache_spec(geometry)

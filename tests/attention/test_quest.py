@@ -6,7 +6,7 @@ import torch
 from quire import LLM, SamplingParams
 from quire.errors import UserError
 from quire.interfaces import AttentionBackend
-from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.attention import AttentionLayer, KVGeometry
 from quire.runtime.batch import Batch
 from quire.testing import AttentionSuite
 from quire_plugins.attention.quest import QuestAttention, QuestConfig, page_bounds
@@ -36,14 +36,14 @@ class Sequence:
         self.q = torch.randn(1, HEADS, DIM, generator=generator).to(dtype)
         self.pages = -(-length // BLOCK)
         self.table = torch.randperm(self.pages + 3, generator=generator)[: self.pages].to(torch.int32)
-        spec = QuestAttention(config=QuestConfig(), device="cpu").kv_cache_spec(
+        geometry = KVGeometry(
             num_blocks=self.pages + 3,
             kv_heads=KV_HEADS,
             block_size=BLOCK,
             head_dim=DIM,
             dtype=dtype,
-            kv_dtype="auto",
         )
+        spec = QuestAttention(config=QuestConfig(), device="cpu").kv_cache_spec(geometry)
         self.cache = spec.allocate("cpu")
         for tensor in self.cache.tensors():
             tensor.fill_(float("nan"))

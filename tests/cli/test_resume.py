@@ -166,6 +166,7 @@ def test_a_sweep_of_a_study_of_ones_own_is_resumed_from_its_file(place):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local", "hydra.launcher.timeout_min=2"]]
 )

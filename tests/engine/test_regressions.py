@@ -11,6 +11,7 @@ from quire.config.compose import compose
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import FinishReason
 from quire.errors import MissingCapability, RequestRefused, UserError
+from quire.interfaces import KVGeometry
 from quire.jobs.feed import serve
 from quire.registry import load_registry
 from quire.run import Run
@@ -116,12 +117,11 @@ def test_a_minimum_of_tokens_that_can_never_be_reached_is_refused():
 def test_heads_that_the_kernels_lack_are_a_missing_capability():
     """A traceback."""
     attention = PagedAttention(config=PagedAttention.Config(), device="cpu")
+    geometry = KVGeometry(num_blocks=2, kv_heads=1, block_size=16, head_dim=10, dtype=torch.float32)
     with pytest.raises(
         MissingCapability, match=r"attention=paged: head_dim is 10; .*; attention=sdpa takes any"
     ):
-        attention.kv_cache_spec(
-            num_blocks=2, kv_heads=1, block_size=16, head_dim=10, dtype=torch.float32, kv_dtype="auto"
-        )
+        attention.kv_cache_spec(geometry)
 
 
 @pytest.fixture(scope="module")

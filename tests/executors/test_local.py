@@ -84,6 +84,7 @@ def test_a_step_takes_no_memory_anew(tmp_path: Path, quantization: str) -> None:
     assert min(measure(tmp_path, f"quantization={quantization}")["faults"]) < 2 * STEPS
 
 
+@pytest.mark.slow
 def test_prefault_has_all_of_kv_there_before_the_first_step(tmp_path: Path) -> None:
     plain, prefault = measure(tmp_path), measure(tmp_path, "executor.prefault=true")
     assert prefault["resident"] - plain["resident"] > 56 * 2**20

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache, KVCacheSpec, TensorSpec
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    KVCache,
+    KVCacheSpec,
+    KVGeometry,
+    TensorSpec,
+)
 from quire.models.kv_groups import kv_groups
 from quire.models.model import Model
 from quire.runtime.batch import Batch
@@ -17,18 +24,11 @@ BLOCK_SIZE = 16
 class ReferenceAttention(AttentionBackend):
     """The oracle kernels as a backend: float32, slow, obvious."""
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
-        k, v = reference.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
-        return KVCacheSpec(k=TensorSpec(k, dtype), v=TensorSpec(v, dtype))
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
+        k, v = reference.kv_cache_shapes(
+            geometry.num_blocks, geometry.kv_heads, geometry.block_size, geometry.head_dim, geometry.dtype
+        )
+        return KVCacheSpec(k=TensorSpec(k, geometry.dtype), v=TensorSpec(v, geometry.dtype))
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> None:
         return None
@@ -121,14 +121,14 @@ class PackedRun:
         return [min(chunk, count) for count in left] if any(left) else []
 
     def _cache(self, layer: AttentionLayer, blocks: int) -> KVCache:
-        cache = self._attention.kv_cache_spec(
+        geometry = KVGeometry(
             num_blocks=blocks,
             kv_heads=layer.kv_heads,
             block_size=BLOCK_SIZE,
             head_dim=layer.head_dim,
             dtype=self._model.dtype,
-            kv_dtype="auto",
-        ).allocate("cpu")
+        )
+        cache = self._attention.kv_cache_spec(geometry).allocate("cpu")
         for tensor in cache.tensors():
             tensor.fill_(float("nan"))
         return cache

@@ -17,8 +17,8 @@ from quire.interfaces.attention import (
     HeadTransform,
     KVCache,
     KVCacheSpec,
+    KVGeometry,
     TensorSpec,
-    kv_element_dtype,
 )
 from quire.interfaces.cost_model import CostModel
 from quire.interfaces.eviction import CachedBlock, EvictionPolicy
@@ -56,6 +56,7 @@ __all__ = [
     "KVCache",
     "KVCacheSpec",
     "KVCopy",
+    "KVGeometry",
     "KVGroup",
     "KVLayout",
     "KVStats",
@@ -78,5 +79,4 @@ __all__ = [
     "VictimPolicy",
     "Workload",
     "WorkloadContext",
-    "kv_element_dtype",
 ]

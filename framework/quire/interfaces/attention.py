@@ -49,6 +49,30 @@ class KVCache:
         return tuple(each for each in (self.k, self.v, self.k_scales, self.v_scales) if each is not None)
 
 
+def kv_element_dtype(kv_dtype: str, *, dtype: torch.dtype) -> torch.dtype:
+    """The element type that `engine.kv_dtype` names; auto is `dtype`, that of the model."""
+    import torch
+
+    return {"auto": dtype, "int8": torch.int8, "fp8_e4m3": torch.float8_e4m3fn}[kv_dtype]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KVGeometry:
+    """What one layer's cache is to hold: k and v of type `dtype`, kept as `kv_dtype` (`engine.kv_dtype`)."""
+
+    num_blocks: int
+    kv_heads: int
+    block_size: int
+    head_dim: int
+    dtype: torch.dtype
+    kv_dtype: str = "auto"
+
+    @property
+    def element_dtype(self) -> torch.dtype:
+        """What a number is kept as."""
+        return kv_element_dtype(self.kv_dtype, dtype=self.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """A tensor before it is allocated."""
@@ -88,13 +112,6 @@ class KVCacheSpec:
             k_scales=None if self.k_scales is None else empty(self.k_scales),
             v_scales=None if self.v_scales is None else empty(self.v_scales),
         )
-
-
-def kv_element_dtype(kv_dtype: str, *, dtype: torch.dtype) -> torch.dtype:
-    """The element type that `engine.kv_dtype` names; auto is `dtype`, that of the model."""
-    import torch
-
-    return {"auto": dtype, "int8": torch.int8, "fp8_e4m3": torch.float8_e4m3fn}[kv_dtype]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -158,17 +175,8 @@ class AttentionBackend(ABC):
         return cls.preferred_block_size
 
     @abstractmethod
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
-        """One layer's cache, for k and v of type `dtype` kept as `kv_dtype`, one of `kv_dtypes`.
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
+        """One layer's cache; `geometry.kv_dtype` is one of `kv_dtypes`.
 
         Called at start, to allocate it and to learn what a block takes; `forward` reads the choice off the
         cache that it gets.

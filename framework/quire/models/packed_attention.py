@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache, KVCacheSpec, TensorSpec
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    KVCache,
+    KVCacheSpec,
+    KVGeometry,
+    TensorSpec,
+)
 from quire.models.packed_texts import TextGroup, group_texts
 
 if TYPE_CHECKING:
@@ -39,17 +46,8 @@ class PackedAttention(AttentionBackend):
     supports_sinks = False
     supports_softcap = False
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
-        return KVCacheSpec(k=TensorSpec((0,), dtype), v=TensorSpec((0,), dtype))
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
+        return KVCacheSpec(k=TensorSpec((0,), geometry.dtype), v=TensorSpec((0,), geometry.dtype))
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> tuple[TextGroup, ...]:
         return group_texts(batch.host_seq_lens_S.tolist(), device=batch.token_ids_T.device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache, KVGeometry
 from quire.models.kv_groups import kv_groups
 from quire.runtime.batch import Batch
 
@@ -77,14 +77,15 @@ class SelfCheck:
 
     def _cache(self, model: Model, layer: AttentionLayer, attention: AttentionBackend) -> KVCache:
         block_size = attention.preferred_block_size
-        cache = attention.kv_cache_spec(
+        geometry = KVGeometry(
             num_blocks=len(self._lengths) * self._blocks(block_size),
             kv_heads=layer.kv_heads,
             block_size=block_size,
             head_dim=layer.head_dim,
             dtype=model.dtype,
             kv_dtype="auto",  # what is checked is the arithmetic
-        ).allocate(self._device)
+        )
+        cache = attention.kv_cache_spec(geometry).allocate(self._device)
         for tensor in cache.tensors():
             tensor.zero_()
         return cache

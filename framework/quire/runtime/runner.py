@@ -15,7 +15,7 @@ import torch
 from quire.engine.laps import Laps
 from quire.engine.plan import COPY_PHASE, CopiedBytes, Row, StepPlan, StepResult
 from quire.interfaces.allocator import KVLayout
-from quire.interfaces.attention import AttentionBackend, KVCache
+from quire.interfaces.attention import AttentionBackend, KVCache, KVGeometry
 from quire.interfaces.executor import OutOfDeviceMemory
 from quire.interfaces.sampler import LogitsProcessor, Sampler
 from quire.models.model import Model
@@ -103,14 +103,15 @@ class Runner:
             )
 
     def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype, kv_dtype: str) -> KVCache:
-        cache = self._attention.kv_cache_spec(
+        geometry = KVGeometry(
             num_blocks=layout.num_blocks[group],
             kv_heads=layout.groups[group].kv_heads,
             block_size=layout.block_size,
             head_dim=layout.groups[group].head_dim,
             dtype=dtype,
             kv_dtype=kv_dtype,
-        ).allocate(self._device)
+        )
+        cache = self._attention.kv_cache_spec(geometry).allocate(self._device)
         if self._device.type == "cpu":
             for tensor in cache.tensors():
                 prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform, KVCache
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform, KVCache, KVGeometry
 from quire.testing.plain_ops import PlainOps
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class AttentionProblem:
 
     def _caches(self, backend: AttentionBackend) -> tuple[KVCache, ...]:
         geometry = self._geometry
-        spec = backend.kv_cache_spec(
+        held = KVGeometry(
             num_blocks=self._num_blocks,
             kv_heads=geometry.kv_heads,
             block_size=geometry.block_size,
@@ -200,6 +200,7 @@ class AttentionProblem:
             dtype=self._dtype,
             kv_dtype=self._kv_dtype,
         )
+        spec = backend.kv_cache_spec(held)
         caches = tuple(spec.allocate(self._device) for _ in self.layers)
         for cache in caches:
             for tensor in cache.tensors():

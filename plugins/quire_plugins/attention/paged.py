@@ -13,8 +13,8 @@ from quire.interfaces.attention import (
     HeadTransform,
     KVCache,
     KVCacheSpec,
+    KVGeometry,
     TensorSpec,
-    kv_element_dtype,
 )
 
 if TYPE_CHECKING:
@@ -58,26 +58,24 @@ class PagedAttention(AttentionBackend):
     def block_size_on(cls, device: str) -> int:
         return 64 if device == "cpu" else cls.preferred_block_size
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
         import torch
 
         try:
-            k, v = self._kernels.kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype)
+            k, v = self._kernels.kv_cache_shapes(
+                geometry.num_blocks,
+                geometry.kv_heads,
+                geometry.block_size,
+                geometry.head_dim,
+                geometry.dtype,
+            )
         except ValueError as error:
             raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
-        element = kv_element_dtype(kv_dtype, dtype=dtype)
+        element = geometry.element_dtype
         scales = None
-        if kv_dtype != "auto":
-            scales = TensorSpec((num_blocks, kv_heads, block_size), torch.float32)
+        if geometry.kv_dtype != "auto":
+            shape = (geometry.num_blocks, geometry.kv_heads, geometry.block_size)
+            scales = TensorSpec(shape, torch.float32)
         return KVCacheSpec(
             k=TensorSpec(k, element), v=TensorSpec(v, element), k_scales=scales, v_scales=scales
         )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quire.errors import UserError
-from quire.interfaces.attention import AttentionLayer, KVCache, KVCacheSpec, TensorSpec
+from quire.interfaces.attention import AttentionLayer, KVCache, KVCacheSpec, KVGeometry, TensorSpec
 from quire_plugins.attention.sdpa import SdpaAttention, SdpaConfig, SequencePart
 
 if TYPE_CHECKING:
@@ -55,19 +55,11 @@ class QuestAttention(SdpaAttention):
         super().__init__(config=SdpaConfig(), device=device)
         self._config = config
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
+        row = (geometry.kv_heads, geometry.head_dim)
         return KVCacheSpec(
-            k=TensorSpec((num_blocks, block_size + 2, kv_heads, head_dim), dtype),
-            v=TensorSpec((num_blocks, block_size, kv_heads, head_dim), dtype),
+            k=TensorSpec((geometry.num_blocks, geometry.block_size + 2, *row), geometry.dtype),
+            v=TensorSpec((geometry.num_blocks, geometry.block_size, *row), geometry.dtype),
         )
 
     def store(

@@ -13,8 +13,8 @@ from quire.interfaces.attention import (
     AttentionLayer,
     KVCache,
     KVCacheSpec,
+    KVGeometry,
     TensorSpec,
-    kv_element_dtype,
 )
 
 if TYPE_CHECKING:
@@ -49,21 +49,12 @@ class SdpaAttention(AttentionBackend):
     def __init__(self, *, config: SdpaConfig, device: str) -> None:
         del config, device
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
         import torch
 
-        rows = (num_blocks, block_size, kv_heads)
-        values = TensorSpec((*rows, head_dim), kv_element_dtype(kv_dtype, dtype=dtype))
-        scales = None if kv_dtype == "auto" else TensorSpec(rows, torch.float32)
+        rows = (geometry.num_blocks, geometry.block_size, geometry.kv_heads)
+        values = TensorSpec((*rows, geometry.head_dim), geometry.element_dtype)
+        scales = None if geometry.kv_dtype == "auto" else TensorSpec(rows, torch.float32)
         return KVCacheSpec(k=values, v=values, k_scales=scales, v_scales=scales)
 
     def prepare(

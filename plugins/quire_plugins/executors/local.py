@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
+from quire.interfaces.attention import KVGeometry
 from quire.interfaces.executor import Executor, ExecutorContext
 from quire.runtime.machine import available_bytes, keep_freed_memory, share_one_heap
 
@@ -75,7 +76,7 @@ class LocalExecutor(Executor):
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
         totals = []
         for group in self.kv_groups:
-            spec = self._context.attention.kv_cache_spec(
+            geometry = KVGeometry(
                 num_blocks=1,
                 kv_heads=group.kv_heads,
                 block_size=block_size,
@@ -83,6 +84,7 @@ class LocalExecutor(Executor):
                 dtype=self._model.dtype,
                 kv_dtype=self._context.kv_dtype,
             )
+            spec = self._context.attention.kv_cache_spec(geometry)
             totals.append(spec.nbytes * len(group.layers))
         return tuple(totals)
 

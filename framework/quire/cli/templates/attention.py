@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quire.errors import UserError
-from quire.interfaces import AttentionBackend, AttentionLayer, KVCache, KVCacheSpec, TensorSpec
+from quire.interfaces import AttentionBackend, AttentionLayer, KVCache, KVCacheSpec, KVGeometry, TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -44,17 +44,9 @@ class NewPlugin(AttentionBackend):
         del device
         self._chunk_tokens = config.chunk_tokens
 
-    def kv_cache_spec(
-        self,
-        *,
-        num_blocks: int,
-        kv_heads: int,
-        block_size: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        kv_dtype: str,
-    ) -> KVCacheSpec:
-        spec = TensorSpec((num_blocks, block_size, kv_heads, head_dim), dtype)
+    def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
+        rows = (geometry.num_blocks, geometry.block_size, geometry.kv_heads)
+        spec = TensorSpec((*rows, geometry.head_dim), geometry.dtype)
         return KVCacheSpec(k=spec, v=spec)
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> None:
