@@ -126,6 +126,10 @@ def test_a_strangers_options_are_typed(registry):
         ("scheduler.strict=1", r"'strict' not in 'FcfsConfig': it is an option of scheduler=aging$"),
         ("+scheduler.agng=1", "scheduler.agng: FcfsConfig has no such key"),
         (
+            "scheduler=aging scheduler.shares={a:2}",
+            r"^scheduler.shares: has no 'a' yet; \+scheduler.shares.a=VALUE enters it$",
+        ),
+        (
             "scheduler=agin",
             r"Could not find 'scheduler/agin': .*\(did you mean 'aging'\?\); choose",
         ),

@@ -46,6 +46,8 @@ def _missing_config(error: MissingConfigException, registry: Registry) -> str:
 def _unknown_key(error: Exception, cause: ConfigKeyError | ConfigAttributeError, registry: Registry) -> str:
     parent, _, key = str(cause.full_key).rpartition(".")
     owner: Any = cause.object_type
+    if owner is dict and parent:  # its names are the user's own, but only + enters one
+        return f"{parent}: has no {key!r} yet; +{parent}.{key}=VALUE enters it"
     complaint = _one_line(cause).partition(". Did you mean")[0]  # OmegaConf 2.4 has a hint of its own
     message = complaint if cause is error else f"{_one_line(error)} {complaint}"
     known = [each.name for each in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
