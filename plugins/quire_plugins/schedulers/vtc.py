@@ -31,7 +31,7 @@ class VtcConfig:
     """Service of a generated token."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Share of the service that each tenant is due, against the others. Empty: all alike; otherwise a request
-    of a tenant that is not named is refused."""
+    of a tenant that is not named is refused. `+scheduler.weights.NAME=2` enters one."""
 
     def __post_init__(self) -> None:
         check_above_zero("scheduler", self, "input_weight", "output_weight")
