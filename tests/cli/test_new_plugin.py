@@ -60,6 +60,7 @@ def test_it_is_written_beside_you_by_default(tmp_path, monkeypatch):
     assert (tmp_path / "quire-mine" / "quire_mine" / "scheduler.py").exists()
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_kind_pass(tmp_path):
     """In one process, with the packages on the path: what they inherit and what they say of themselves."""
     for kind in template_kinds():
