@@ -4,40 +4,18 @@ import dataclasses
 
 import pytest
 import torch
-from cases import AttentionCase, attention_case, mixed_sequences
+from cases import CPU_TOLERANCE, AttentionCase, attention_case, mixed_sequences
 
 from quire_kernels import cpu
 
-TOLERANCE = {
-    torch.float32: {"rtol": 2e-6, "atol": 2e-6},
-    torch.bfloat16: {"rtol": 8e-3, "atol": 6e-3},  # weights and outputs are rounded to 8 bits
-}
+pytestmark = pytest.mark.usefixtures("one_thread")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
-def isa(request):
-    cpu.load_kernels()
-    supported = torch.ops.quire_cpu.isas()
-    if request.param not in supported:
-        pytest.skip(f"this machine has no {request.param}")
-    torch.ops.quire_cpu.use_isa(request.param)
-    yield request.param
-    torch.ops.quire_cpu.use_isa(supported[0])
 
 
 def check(case: AttentionCase, dtype: torch.dtype, *, planned: bool = True) -> None:
     out_THD, lse_TH = case.run(cpu, dtype, planned=planned)
     expected_THD, expected_TH = case.expected()
-    torch.testing.assert_close(out_THD.double(), expected_THD, **TOLERANCE[dtype])
+    torch.testing.assert_close(out_THD.double(), expected_THD, **CPU_TOLERANCE[dtype])
     torch.testing.assert_close(lse_TH.double(), expected_TH, rtol=2e-6, atol=2e-6)
 
 

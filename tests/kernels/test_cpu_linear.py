@@ -5,18 +5,8 @@ import torch
 
 from quire_kernels import cpu
 
+pytestmark = pytest.mark.usefixtures("isa")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-
-
-@pytest.fixture(autouse=True, params=["avx512", "avx2", "baseline"])
-def _isa(request):
-    cpu.load_kernels()
-    supported = torch.ops.quire_cpu.isas()
-    if request.param not in supported:
-        pytest.skip(f"this machine has no {request.param}")
-    torch.ops.quire_cpu.use_isa(request.param)
-    yield
-    torch.ops.quire_cpu.use_isa(supported[0])
 
 
 @pytest.fixture

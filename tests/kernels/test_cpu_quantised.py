@@ -1,14 +1,10 @@
 """Products with integer weights: each instruction set against the reference."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from quire_kernels import cpu, reference
 
-cpu.load_kernels()
-ISAS = torch.ops.quire_cpu.isas()
 SHAPES = [(1, 48, 4), (3, 50, 7), (8, 96, 64), (9, 100, 33), (64, 130, 72), (70, 47, 130)]
 GROUPED = [
     (1, 48, 64, 64),
@@ -21,13 +17,6 @@ GROUPED = [
     (200, 48, 40, 24),  # more rows than a work item has
 ]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    torch.ops.quire_cpu.use_isa(request.param)
-    yield request.param
-    torch.ops.quire_cpu.use_isa(ISAS[0])
 
 
 def int8_problem(rows: int, outputs: int, inputs: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:

@@ -5,6 +5,7 @@ GPU, by a capture that notes what was asked of it and repeats the computation it
 import numpy as np
 import pytest
 import torch
+from deferred import Capture
 
 from quire.engine.plan import Newcomer, Row, StepPlan
 from quire.engine.request import SamplingParams
@@ -46,23 +47,6 @@ def arrays_of(step):
         slots.apply(row)
     plan = StepPlan(index=0, rows=step, shape=StepShape.of(step))
     return step_arrays(plan, slots, np.arange(len(step)), block_size=BLOCK)
-
-
-class Capture:
-    """Repeats by computing again, into the tensor that the first time made."""
-
-    def __init__(self):
-        self.captured = self.replayed = 0
-
-    def __call__(self, compute):
-        self.captured += 1
-        output = compute()
-
-        def replay():
-            self.replayed += 1
-            output.copy_(compute())
-
-        return replay, output
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 8, 64, 100, 256, 1000])

@@ -118,8 +118,7 @@ class LocalExecutor(Executor):
                 capture=self._capture(),
             )
         except (RuntimeError, MemoryError) as error:  # torch's and numpy's ways to say that memory is short
-            block_bytes = self.kv_block_bytes(layout.block_size)
-            kv_bytes = sum(n * size for n, size in zip(layout.num_blocks, block_bytes, strict=True))
+            kv_bytes = self._bytes_of(layout.num_blocks, layout.block_size)
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
@@ -131,8 +130,7 @@ class LocalExecutor(Executor):
     def _prefault(self, layout: KVLayout) -> None:
         """On the thread that computes, whose OpenMP workers write it together."""
         assert self._runner is not None
-        free, sizes = available_bytes(), self.kv_block_bytes(layout.block_size)
-        taken = sum(n * size for n, size in zip(layout.num_blocks, sizes, strict=True))
+        free, taken = available_bytes(), self._bytes_of(layout.num_blocks, layout.block_size)
         if taken > free:
             raise UserError(
                 f"executor.prefault=true: {taken} bytes of KV memory (engine.kv_bytes) cannot be had:"
@@ -147,14 +145,17 @@ class LocalExecutor(Executor):
         if not layout.host_blocks:
             return
         on_cpu = self._context.device == "cpu"
-        free, sizes = available_bytes(), self.kv_block_bytes(layout.block_size)
-        host = sum(n * size for n, size in zip(layout.host_blocks, sizes, strict=True))
-        taken = sum(n * size for n, size in zip(layout.num_blocks, sizes, strict=True)) if on_cpu else 0
+        free, host = available_bytes(), self._bytes_of(layout.host_blocks, layout.block_size)
+        taken = self._bytes_of(layout.num_blocks, layout.block_size) if on_cpu else 0
         if host + taken > free:
             beside = f" beside {taken} bytes of KV memory (engine.kv_bytes)" if on_cpu else ""
             raise UserError(
                 f"allocator.host_bytes: {host} bytes of host memory{beside} cannot be had: {free} are free"
             )
+
+    def _bytes_of(self, blocks: tuple[int, ...], block_size: int) -> int:
+        """Of so many blocks of each KV group."""
+        return sum(n * size for n, size in zip(blocks, self.kv_block_bytes(block_size), strict=True))
 
     def _capture(self) -> Capture | None:
         """How decoding steps become graphs, if they do."""
