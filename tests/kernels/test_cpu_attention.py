@@ -92,9 +92,9 @@ def test_all_options_together_over_split_keys(isa, dtype):
 def test_plan_splits_long_sequences_and_is_optional():
     case = attention_case([(1, 3000), (5, 90)], heads=4, kv_heads=2, head_dim=32, block_size=64)
     starts, lens = case.query_starts_S1, case.seq_lens_S
-    assert cpu.plan_attention(starts, lens, heads=4, kv_heads=2, block_size=64).shape == (2 * 3 + 2, 8)
+    assert cpu.plan_attention(starts, lens, heads=4, kv_heads=2, block_size=64).shape == (2 * 3 + 2, 9)
     narrow = cpu.plan_attention(starts, lens, heads=4, kv_heads=2, block_size=64, window=64)
-    assert narrow.shape == (2 + 2, 8)
+    assert narrow.shape == (2 + 2, 9)
     check(case, torch.float32, planned=False)
 
 
@@ -113,6 +113,29 @@ def test_same_bits_for_any_number_of_threads(dtype):
     together = case.run(cpu, dtype)
     assert torch.equal(alone[0], together[0])
     assert torch.equal(alone[1], together[1])
+
+
+@DTYPES
+@pytest.mark.parametrize("options", [{}, {"window": 700, "softcap": 3.0, "sinks": True}])
+def test_items_of_several_heads_bring_the_bits_of_items_of_one(isa, dtype, options):
+    """Of five key-value heads an item takes all, or two and two and one, or each by itself."""
+    sequences = [(1, 2500), (2, 300), (1, 7), (3, 1200), (1, 64), (1, 65), (30, 200), (1, 1025)]
+    case = attention_case(sequences, heads=10, kv_heads=5, head_dim=32, block_size=64, dtype=dtype, **options)
+    results, heads = [], []
+    for threads in (1, 3, 8):
+        torch.set_num_threads(threads)
+        plan = cpu.plan_attention(
+            case.query_starts_S1, case.seq_lens_S, heads=10, kv_heads=5, block_size=64, window=case.window
+        )
+        heads.append(set(plan[:, 2].tolist()))
+        results.append(case.run(cpu, dtype))
+    assert heads[0] >= {5}
+    assert heads[1] >= {1, 2}
+    assert heads[2] == {1}
+    for out_THD, lse_TH in results[1:]:
+        assert torch.equal(out_THD, results[0][0])
+        assert torch.equal(lse_TH, results[0][1])
+    check(case, dtype)
 
 
 @DTYPES

@@ -128,7 +128,7 @@ def test_all_options_together_over_split_keys(isa, dtype, code):
 @DTYPES
 def test_same_bits_for_any_number_of_threads(dtype, code):
     case = attention_case(
-        [(1, 2500), (40, 300), (1, 7), (3, 1200)],
+        [(1, 2500), (40, 300), (1, 7), (3, 1200), (1, 65)],  # one thread takes both heads at once
         heads=6,
         kv_heads=2,
         head_dim=64,

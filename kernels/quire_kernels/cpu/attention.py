@@ -15,9 +15,10 @@ def plan_attention(
     block_size: int,
     window: int | None = None,
 ) -> Tensor:
-    """The step's list of work, int32 [items, 8], the most expensive item first.
+    """The step's list of work, int32 [items, 9], the most expensive item first.
 
-    It depends on lengths only, not on threads. Long sequences with few query rows are split along their keys.
+    Long sequences with few query rows are split along their keys, by lengths alone. Where that leaves enough
+    items for torch's number of threads, an item takes several heads. What comes out is the same bits.
     """
     load_kernels()
     return torch.ops.quire_cpu.plan_attention(

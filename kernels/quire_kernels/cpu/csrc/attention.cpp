@@ -20,14 +20,25 @@ int window_of(std::optional<int64_t> window) {
 
 struct WeightedItem {
   AttentionItem item;
-  int64_t cost;  // query rows times visible keys
+  int64_t cost;  // query rows times heads times visible keys
 };
+
+// Key-value heads that one item takes where its rows allow it: all, unless threads would lack items then.
+int heads_together(const int32_t* lens, int64_t sequences, int kv_heads, int chunk) {
+  int64_t chunks = 0;
+  for (int s = 0; s < sequences; ++s) chunks += (lens[s] + chunk - 1) / chunk;
+  int together = kv_heads;
+  while (together > 1 && chunks * (kv_heads / together) < (int64_t)kItemsPerThread * at::get_num_threads())
+    together = together / 2;
+  return together;
+}
 
 // Items of every sequence, the most expensive first, so that threads which take the next one when they are
 // free finish together. Rows that fit in one item but see several chunks are split at the chunks.
 std::vector<WeightedItem> plan_items(const int32_t* starts, const int32_t* lens, int64_t sequences, int group,
                                      int kv_heads, int block_size, int window) {
   const int tokens = std::max(1, kItemRows / group), chunk = chunk_tokens(block_size);
+  const int together = heads_together(lens, sequences, kv_heads, chunk);
   std::vector<WeightedItem> items;
   int partials = 0;
   for (int s = 0; s < sequences; ++s) {
@@ -41,17 +52,20 @@ std::vector<WeightedItem> plan_items(const int32_t* starts, const int32_t* lens,
       const int seen_to = first_position + row_end - starts[s];
       const int chunk_begin = seen_from / chunk, chunk_end = (seen_to + chunk - 1) / chunk;
       const int splits = starts[s + 1] - starts[s] <= tokens ? chunk_end - chunk_begin : 1;
-      for (int k = 0; k < kv_heads; ++k) {
+      const int most = std::clamp(kItemRows / ((row_end - row) * group), 1, together);
+      for (int k = 0, heads; k < kv_heads; k += heads) {
+        heads = std::min(most, kv_heads - k);
+        const int64_t rows = (int64_t)(row_end - row) * heads;
         if (splits == 1) {
-          int64_t cost = (int64_t)(row_end - row) * (seen_to - seen_from);
-          items.push_back({{s, k, row, row_end, chunk_begin, chunk_end, -1, 0}, cost});
+          items.push_back(
+              {{s, k, heads, row, row_end, chunk_begin, chunk_end, -1, 0}, rows * (seen_to - seen_from)});
           continue;
         }
         for (int c = chunk_begin; c < chunk_end; ++c) {
           int keys = std::min(seen_to, (c + 1) * chunk) - std::max(seen_from, c * chunk);
           int followers = c == chunk_begin ? splits : 0;
-          items.push_back(
-              {{s, k, row, row_end, c, c + 1, partials++, followers}, (int64_t)(row_end - row) * keys});
+          items.push_back({{s, k, heads, row, row_end, c, c + 1, partials, followers}, rows * keys});
+          partials += heads;
         }
       }
     }
@@ -139,10 +153,11 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   const int64_t count = plan.size(0), group = heads / cache.kv_heads;
   if (count == 0) return;
 
-  int64_t most_tokens = 0, partials = 0;
+  int64_t most_tokens = 0, partials = 0, most_heads = 0;
   for (int64_t i = 0; i < count; ++i) {
     most_tokens = std::max<int64_t>(most_tokens, items[i].row_end - items[i].row_begin);
-    partials = std::max<int64_t>(partials, items[i].partial + 1);
+    most_heads = std::max<int64_t>(most_heads, items[i].kv_heads);
+    if (items[i].partial >= 0) partials = std::max<int64_t>(partials, items[i].partial + items[i].kv_heads);
     TORCH_CHECK_VALUE(items[i].row_end <= q.size(0), "query_starts_S1 reaches row ", items[i].row_end,
                       ", but q_THD has ", q.size(0));
   }
@@ -166,8 +181,8 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   args.scale = scale;
   args.softcap = softcap.value_or(0);
   args.max_rows = (most_tokens * group + 15) / 16 * 16;  // keeps every array in the scratch aligned
-  args.partial_stride = args.max_rows * (args.head_dim + 2);
-  const at::Tensor partial_floats = at::empty({partials * args.partial_stride}, at::kFloat);
+  args.max_kv_heads = (int)most_heads;
+  const at::Tensor partial_floats = at::empty({partials * args.max_rows * (args.head_dim + 2)}, at::kFloat);
   args.partials = partial_floats.mutable_data_ptr<float>();
 
   const KernelTable& table = kernels();

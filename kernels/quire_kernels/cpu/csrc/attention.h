@@ -3,7 +3,10 @@
 // are read once for them.
 //
 //   positions   0 ....... tile ....... tile | chunk ....... | chunk
-//   an item               rows of some queries x some chunks
+//   an item               rows of some queries x some chunks, in some key-value heads
+//
+// An item of several heads goes through a block head by head, as they lie in memory: a processor reads long
+// runs nearly twice as fast as short ones.
 //
 // Of a cache in 8 bits one block at a time is widened to the type of q, in a scratch that stays in the nearest
 // cache. The scale of a key multiplies its column of scores, that of a value its column of weights.
@@ -52,7 +55,8 @@ struct Partial {
   }
 };
 
-// The rows of an item: row r is query token row_begin + r / G, head kv_head * G + r % G.
+// The rows of an item, in each of its key-value heads: row r of head h is query token row_begin + r / G, head
+// (kv_head + h) * G + r % G.
 struct Rows {
   int count, group, first_position, first_head;
 
@@ -64,6 +68,7 @@ struct Rows {
     first_position = args.seq_lens[item.sequence] - behind;
   }
   int position(int r) const { return first_position + r / group; }
+  int head(int h, int r) const { return first_head + h * group + r % group; }
 };
 
 QUIRE_INLINE int first_visible(const AttentionArgs& args, int position) {
@@ -71,10 +76,10 @@ QUIRE_INLINE int first_visible(const AttentionArgs& args, int position) {
 }
 
 template <class T>
-static void write_out(const AttentionArgs& args, const AttentionItem& item, const Rows& rows,
+static void write_out(const AttentionArgs& args, const AttentionItem& item, const Rows& rows, int head,
                       Partial& total) {
   for (int r = 0; r < rows.count; ++r) {
-    int64_t t = item.row_begin + r / rows.group, h = rows.first_head + r % rows.group;
+    int64_t t = item.row_begin + r / rows.group, h = rows.head(head, r);
     float scale = 1;
     if (args.sinks) {
       float top = total.most[r] > args.sinks[h] ? total.most[r] : args.sinks[h];
@@ -95,103 +100,129 @@ struct Attend {
   typedef Product<T> P;
   typedef typename P::A A;
 
+  // What each head of the item has of its own.
+  struct Head {
+    A* q;            // [rows, D]
+    float* score;    // [rows, tile]
+    A* weight;       // [rows, tile]: the exponents, as the second product takes them
+    float* decay;    // [rows]: what the online softmax scales earlier results by
+    float* v_scale;  // [tile], zero for tokens that must not be read; null for a plain cache
+
+    Head(const AttentionArgs& args, int tile, int h, char* scratch) {
+      const int most = args.max_rows;
+      float* floats = (float*)scratch + h * floats_each(args, tile);
+      score = floats;
+      decay = score + most * tile;
+      v_scale = args.code == kPlain ? nullptr : decay + most;
+      weight = (A*)(decay + most + tile);
+      q = weight + most * tile;
+    }
+    static int64_t floats_each(const AttentionArgs& args, int tile) {
+      return (int64_t)args.max_rows * (2 * tile + args.head_dim + 1) + tile;
+    }
+  };
+
   const AttentionArgs& args;
   const AttentionItem& item;
   const Rows rows;
   const int tile;
   const int32_t* table;
-  A* q;          // [rows, D]
-  float* score;  // [rows, tile]
-  A* weight;     // [rows, tile]: the exponents, as the second product takes them
-  float* decay;  // [rows]: what the online softmax scales earlier results by
-  float* ones;   // [rows]
-  T* edge;       // [D, step]: one step of V with the tokens that must not be read set to zero
-  float* v_scale;  // [tile], zero for tokens that must not be read; null for a plain cache
-  T* wide;         // a block of K or V out of 8 bits
+  char* scratch;
+  float* ones;  // [rows]
+  T* edge;      // [D, step]: one step of V with the tokens that must not be read set to zero
+  T* wide;      // a block of K or V out of 8 bits
 
-  Attend(const AttentionArgs& args_, const AttentionItem& item_, char* scratch)
+  Attend(const AttentionArgs& args_, const AttentionItem& item_, char* scratch_)
       : args(args_),
         item(item_),
         rows(args_, item_),
         tile(tile_tokens(args_.block_size)),
-        table(args_.tables + item_.sequence * args_.table_stride) {
-    int most = args.max_rows;
-    score = (float*)scratch;
-    decay = score + most * tile;
-    ones = decay + most;
-    weight = (A*)(ones + most);
-    q = weight + most * tile;
-    edge = (T*)(q + most * args.head_dim);
-    float* rest = (float*)(edge + args.head_dim * P::step);
-    v_scale = args.code == kPlain ? nullptr : rest;
-    wide = (T*)(rest + tile);
-    for (int r = 0; r < rows.count; ++r) {
-      ones[r] = 1;
-      int64_t t = item.row_begin + r / rows.group, h = rows.first_head + r % rows.group;
-      const T* row = (const T*)args.q + t * args.q_stride_t + h * args.q_stride_h;
-      for (int d = 0; d < args.head_dim; d += W) store(q + r * args.head_dim + d, load(row + d));
+        table(args_.tables + item_.sequence * args_.table_stride),
+        scratch(scratch_) {
+    ones = (float*)scratch + args.max_kv_heads * Head::floats_each(args, tile);
+    edge = (T*)(ones + args.max_rows);
+    wide = edge + args.head_dim * P::step;
+    for (int r = 0; r < rows.count; ++r) ones[r] = 1;
+    for (int h = 0; h < item.kv_heads; ++h) {
+      A* q = head(h).q;
+      for (int r = 0; r < rows.count; ++r) {
+        int64_t t = item.row_begin + r / rows.group;
+        const T* row = (const T*)args.q + t * args.q_stride_t + rows.head(h, r) * args.q_stride_h;
+        for (int d = 0; d < args.head_dim; d += W) store(q + r * args.head_dim + d, load(row + d));
+      }
     }
   }
 
-  // Counts (block, head) pairs up to that of block `index`.
-  int64_t head(int index) const { return (int64_t)table[index] * args.kv_heads + item.kv_head; }
+  Head head(int h) const { return Head(args, tile, h, scratch); }
 
-  const char* block(const void* cache, int index) const {
-    int64_t element = args.code == kPlain ? sizeof(T) : 1;
-    return (const char*)cache + head(index) * args.block_size * args.head_dim * element;
+  // Counts (block, head) pairs up to that of block `index` and head h of the item.
+  int64_t place(int index, int h) const {
+    return (int64_t)table[index] * args.kv_heads + item.kv_head + h;
   }
 
-  // Bytes from block `index` to the one after it, where the sequence has one before `end`.
-  ptrdiff_t to_next(const void* cache, int index, int end) const {
-    if ((index + 1) * args.block_size >= end) return 0;
-    return block(cache, index + 1) - block(cache, index);
+  // (block, head) pairs from that one to the one that is read after it; 0 after the last before `end`.
+  int64_t to_next(int index, int h, int end) const {
+    if (h + 1 < item.kv_heads) return 1;
+    return (index + 1) * args.block_size < end ? place(index + 1, 0) - place(index, h) : 0;
   }
 
-  // Rows of n elements of block `index`, `stride` apart, from element `at` on, as the products read them.
-  const T* rows_of(const void* cache, int index, int64_t at, int count, int n, int stride, ptrdiff_t ahead) {
-    const char* from = block(cache, index);
+  int64_t block_bytes() const {
+    return args.block_size * args.head_dim * (args.code == kPlain ? sizeof(T) : 1);
+  }
+
+  // Rows of n elements of a block, `stride` apart, from element `at` on, as the products read them.
+  const T* rows_of(const void* cache, int64_t place, int64_t at, int count, int n, int stride,
+                   ptrdiff_t ahead) {
+    const char* from = (const char*)cache + place * block_bytes();
     if (args.code == kPlain) return (const T*)from + at;
     widen(args.code, (const int8_t*)from + at, wide + at, count, n, stride, ahead);
     return wide + at;
   }
 
-  // Chunk by chunk; `end` bounds the keys that may be fetched ahead.
-  void chunk(int begin, int end, Partial& into) {
-    into.clear(rows.count, args.head_dim);
+  // Chunk by chunk; `end` bounds the keys that may be fetched ahead. A result for each head.
+  void chunk(int begin, int end, float* into) {
+    const int b = args.block_size;
+    for (int h = 0; h < item.kv_heads; ++h) partial(into, h).clear(rows.count, args.head_dim);
     for (int start = begin / tile * tile; start < end; start += tile) {
-      int from = larger(begin, start), to = smaller(end, start + tile);
-      scores(start, from, to, end);
-      softmax(start, from, to, into);
-      values(start, from, to, end, into);
+      const int from = larger(begin, start), to = smaller(end, start + tile);
+      for (int index = from / b; index * b < to; ++index)
+        for (int h = 0; h < item.kv_heads; ++h) scores(head(h), h, index, start, from, to, end);
+      for (int h = 0; h < item.kv_heads; ++h) softmax(head(h), start, from, to, partial(into, h));
+      for (int index = from / b; index * b < to; ++index)
+        for (int h = 0; h < item.kv_heads; ++h)
+          values(head(h), h, index, start, from, to, end, partial(into, h));
     }
   }
 
-  void scores(int start, int from, int to, int end) {
+  Partial partial(float* memory, int h) const {
+    return Partial(memory + h * Partial::floats(args), args);
+  }
+
+  void scores(const Head& state, int h, int index, int start, int from, int to, int end) {
     const int b = args.block_size;
-    for (int index = from / b; index * b < to; ++index) {
-      int first = larger(from - index * b, 0) / W * W;
-      int last = (smaller(to - index * b, b) + W - 1) / W * W;
-      const int steps = args.head_dim / P::step, n = (last - first) * P::step;
-      const ptrdiff_t ahead = to_next(args.k_cache, index, end);
-      const T* k = rows_of(args.k_cache, index, first * P::step, steps, n, b * P::step, ahead);
-      float* columns = score + index * b - start + first;
-      gemm<T>(rows.count, last - first, steps, q, args.head_dim, k, b * P::step, columns, tile, nullptr,
-              v_scale ? 0 : ahead);
-      if (v_scale) apply_scales(index, first, last, columns, end);
-    }
-    if (v_scale) {
-      for (int c = (from - start) / W * W; c < from - start; ++c) v_scale[c] = 0;
-      for (int c = to - start; c % W != 0; ++c) v_scale[c] = 0;
-    }
+    const int first = larger(from - index * b, 0) / W * W;
+    const int last = (smaller(to - index * b, b) + W - 1) / W * W;
+    const int steps = args.head_dim / P::step, n = (last - first) * P::step;
+    const ptrdiff_t ahead = to_next(index, h, end) * block_bytes();
+    const T* k = rows_of(args.k_cache, place(index, h), first * P::step, steps, n, b * P::step, ahead);
+    float* columns = state.score + index * b - start + first;
+    gemm<T>(rows.count, last - first, steps, state.q, args.head_dim, k, b * P::step, columns, tile, nullptr,
+            state.v_scale ? 0 : ahead);
+    if (!state.v_scale) return;
+    apply_scales(state, h, index, first, last, columns, end);
+    if (index == from / b)
+      for (int c = (from - start) / W * W; c < from - start; ++c) state.v_scale[c] = 0;
+    if ((index + 1) * b >= to)
+      for (int c = to - start; c % W != 0; ++c) state.v_scale[c] = 0;
   }
 
   // The scales of the keys multiply their columns of scores, those of the values are noted.
-  void apply_scales(int index, int first, int last, float* columns, int end) {
+  void apply_scales(const Head& state, int h, int index, int first, int last, float* columns, int end) {
     const int b = args.block_size;
-    const float* k_scale = args.k_scales + head(index) * b;
-    const float* noted = args.v_scales + head(index) * b;
-    const ptrdiff_t ahead = (index + 1) * b < end ? (head(index + 1) - head(index)) * b : 0;
-    float* place = v_scale + (columns - score) - first;
+    const float* k_scale = args.k_scales + place(index, h) * b;
+    const float* noted = args.v_scales + place(index, h) * b;
+    const ptrdiff_t ahead = to_next(index, h, end) * b;
+    float* note = state.v_scale + (columns - state.score) - first;
     for (int c = first; c < last; c += W) {
       __builtin_prefetch(k_scale + c + ahead);
       __builtin_prefetch(noted + c + ahead);
@@ -200,20 +231,20 @@ struct Attend {
         float* s = columns + r * tile + c - first;
         store(s, load(s) * scale);
       }
-      store(place + c, load(noted + c));
+      store(note + c, load(noted + c));
     }
   }
 
-  void softmax(int start, int from, int to, Partial& into) {
+  void softmax(const Head& state, int start, int from, int to, Partial into) {
     const int first = (from - start) / W * W, last = (to - start + W - 1) / W * W;
     for (int r = 0; r < rows.count; ++r) {
-      float* s = score + r * tile;
-      A* w = weight + r * tile;
+      float* s = state.score + r * tile;
+      A* w = state.weight + r * tile;
       const int position = rows.position(r);
       const int seen_from = larger(from, first_visible(args, position)) - start;
       const int seen_to = smaller(to, position + 1) - start;
       if (seen_from >= seen_to) {
-        decay[r] = 1;
+        state.decay[r] = 1;
         for (int c = first; c < last; c += W) store(w + c, vf{});
         continue;
       }
@@ -230,41 +261,39 @@ struct Attend {
       for (int c = first; c < last; c += W) most = vmax(most, load(s + c));
       float top = reduce_max(most) * scale;
       top = top > into.most[r] ? top : into.most[r];
-      decay[r] = exp_of(into.most[r] - top);
+      state.decay[r] = exp_of(into.most[r] - top);
       into.most[r] = top;
       vf sum = {};
       for (int c = first; c < last; c += W) {
         vf e = exp(load(s + c) * scale - top);
         sum += e;
-        store(w + c, v_scale ? e * load(v_scale + c) : e);
+        store(w + c, state.v_scale ? e * load(state.v_scale + c) : e);
       }
-      into.sum[r] = into.sum[r] * decay[r] + reduce_add(sum);
+      into.sum[r] = into.sum[r] * state.decay[r] + reduce_add(sum);
     }
   }
 
-  void values(int start, int from, int to, int end, Partial& into) {
+  void values(const Head& state, int h, int index, int start, int from, int to, int end, Partial into) {
     const int b = args.block_size, d = args.head_dim, step = P::step;
-    const float* scale = decay;
-    for (int index = from / b; index * b < to; ++index) {
-      const A* w = weight + index * b - start;
-      int first = larger(from - index * b, 0), last = smaller(to - index * b, b);
-      const ptrdiff_t ahead = to_next(args.v_cache, index, end);
-      const int step_from = first / step, steps = (last + step - 1) / step - step_from;
-      const T* v = rows_of(args.v_cache, index, step_from * step * d, steps, d * step, d * step, ahead) -
-                   step_from * step * d;
-      if (step == 2 && first % 2 == 1) {
-        scale = edge_step(v, w, first / 2, 1, scale, into);
-        ++first;
-      }
-      gemm<T>(rows.count, d, last / step - first / step, w + first, tile, v + first * d, d * step, into.out,
-              d, scale, v_scale ? 0 : ahead);
-      scale = ones;
-      if (step == 2 && last % 2 == 1) edge_step(v, w, last / 2, 0, ones, into);
+    const float* scale = index == from / b ? state.decay : ones;
+    const A* w = state.weight + index * b - start;
+    int first = larger(from - index * b, 0), last = smaller(to - index * b, b);
+    const ptrdiff_t ahead = to_next(index, h, end) * block_bytes();
+    const int step_from = first / step, steps = (last + step - 1) / step - step_from;
+    const T* v = rows_of(args.v_cache, place(index, h), step_from * step * d, steps, d * step, d * step,
+                         ahead) -
+                 step_from * step * d;
+    if (step == 2 && first % 2 == 1) {
+      scale = edge_step(v, w, first / 2, 1, scale, into);
+      ++first;
     }
+    gemm<T>(rows.count, d, last / step - first / step, w + first, tile, v + first * d, d * step, into.out, d,
+            scale, state.v_scale ? 0 : ahead);
+    if (step == 2 && last % 2 == 1) edge_step(v, w, last / 2, 0, ones, into);
   }
 
   // The two tokens of a step of which only the one at `keep` exists; the other may hold anything.
-  const float* edge_step(const T* v, const A* w, int at, int keep, const float* scale, Partial& into) {
+  const float* edge_step(const T* v, const A* w, int at, int keep, const float* scale, Partial into) {
     const int d = args.head_dim;
     memset((void*)edge, 0, sizeof(T) * d * P::step);
     for (int i = 0; i < d; ++i) edge[i * P::step + keep] = v[(at * d + i) * P::step + keep];
@@ -274,40 +303,49 @@ struct Attend {
 };
 
 static size_t attention_scratch_bytes(const AttentionArgs& args) {
-  size_t tile = tile_tokens(args.block_size), rows = args.max_rows, dims = args.head_dim;
-  size_t floats = rows * (tile + 2) + rows * (tile + dims) + 2 * dims + 2 * Partial::floats(args);
-  if (args.code != kPlain) floats += tile + args.block_size * dims;
+  const size_t tile = tile_tokens(args.block_size), dims = args.head_dim;
+  const size_t each = Attend<float>::Head::floats_each(args, tile) + 2 * Partial::floats(args);
+  size_t floats = args.max_kv_heads * each + args.max_rows + 2 * dims;
+  if (args.code != kPlain) floats += args.block_size * dims;
   return (floats * sizeof(float) + 63) / 64 * 64;
 }
 
 template <class T>
 static void attend(const AttentionArgs& args, const AttentionItem& item, void* scratch) {
-  Partial total((float*)scratch, args);
-  Partial next((float*)scratch + Partial::floats(args), args);
-  Attend<T> work(args, item, (char*)scratch + 2 * Partial::floats(args) * sizeof(float));
+  const int64_t partials = args.max_kv_heads * Partial::floats(args);
+  float *total = (float*)scratch, *next = total + partials;
+  Attend<T> work(args, item, (char*)(next + partials));
   const Rows& rows = work.rows;
   const int chunk = chunk_tokens(args.block_size);
   const int visible_from = first_visible(args, rows.first_position);
   const int visible_to = rows.position(rows.count - 1) + 1;
 
-  if (item.partial >= 0) total = Partial(args.partials + item.partial * args.partial_stride, args);
+  if (item.partial >= 0) total = args.partials + item.partial * Partial::floats(args);
   for (int c = item.chunk_begin; c < item.chunk_end; ++c) {
     int begin = larger(visible_from, c * chunk), end = smaller(visible_to, (c + 1) * chunk);
     work.chunk(begin, end, c == item.chunk_begin ? total : next);
-    if (c > item.chunk_begin) total.absorb(next, rows.count, args.head_dim);
+    if (c == item.chunk_begin) continue;
+    for (int h = 0; h < item.kv_heads; ++h)
+      work.partial(total, h).absorb(work.partial(next, h), rows.count, args.head_dim);
   }
-  if (item.partial < 0) write_out<T>(args, item, rows, total);
+  if (item.partial >= 0) return;
+  for (int h = 0; h < item.kv_heads; ++h) {
+    Partial sums = work.partial(total, h);
+    write_out<T>(args, item, rows, h, sums);
+  }
 }
 
 template <class T>
 static void merge(const AttentionArgs& args, const AttentionItem& first) {
   Rows rows(args, first);
-  Partial total(args.partials + first.partial * args.partial_stride, args);
-  for (int i = 1; i < first.splits; ++i) {
-    Partial next(args.partials + (first.partial + i) * args.partial_stride, args);
-    total.absorb(next, rows.count, args.head_dim);
+  float* memory = args.partials + first.partial * Partial::floats(args);
+  for (int h = 0; h < first.kv_heads; ++h) {
+    Partial total(memory + h * Partial::floats(args), args);
+    for (int i = 1; i < first.splits; ++i)
+      total.absorb(Partial(memory + (i * first.kv_heads + h) * Partial::floats(args), args), rows.count,
+                   args.head_dim);
+    write_out<T>(args, first, rows, h, total);
   }
-  write_out<T>(args, first, rows, total);
 }
 
 }  // namespace quire::QUIRE_ISA

@@ -27,8 +27,10 @@ enum CacheCode : int { kPlain, kInt8, kE4M3 };
 // batch, on the chunk of a prefill it came in, or on the number of threads.
 constexpr int kTileTokens = 128;
 constexpr int kChunkTokens = 1024;
-// Query rows (tokens times G) that one work item attends together.
+// Query rows (tokens times G) of one head that a work item attends together, and of all of its heads.
 constexpr int kItemRows = 48;
+// Items for each thread, if there can be so many without cutting chunks: they even out at the end.
+constexpr int kItemsPerThread = 8;
 
 inline int tile_tokens(int block_size) {
   return block_size >= kTileTokens ? block_size : kTileTokens / block_size * block_size;
@@ -39,16 +41,17 @@ inline int chunk_tokens(int block_size) {
   return tile >= kChunkTokens ? tile : kChunkTokens / tile * tile;
 }
 
-// One row of the plan: some query rows of a sequence, all heads of one key-value head, some chunks of keys.
+// One row of the plan: some query rows of a sequence, all heads of some key-value heads, some chunks of keys.
 struct AttentionItem {
   int32_t sequence;
-  int32_t kv_head;
+  int32_t kv_head;   // the first
+  int32_t kv_heads;  // how many, neighbours in the cache
   int32_t row_begin;  // in T
   int32_t row_end;
   int32_t chunk_begin;
   int32_t chunk_end;
-  int32_t partial;  // index of its partial result where the chunks of the rows are split, else -1
-  int32_t splits;   // in the first item of a split: how many partial results follow one another, else 0
+  int32_t partial;  // index of its partial results, one a head, where the chunks of the rows are split, else -1
+  int32_t splits;   // in the first item of a split: how many items' partial results follow one another, else 0
 };
 constexpr int kItemInts = sizeof(AttentionItem) / sizeof(int32_t);
 
@@ -72,8 +75,8 @@ struct AttentionArgs {
   float scale;
   float softcap;  // 0 for none
   float* partials;
-  int64_t partial_stride;  // floats from one partial result to the next
-  int max_rows;            // the most rows of any item
+  int max_rows;            // the most rows of any item and head
+  int max_kv_heads;        // the most key-value heads of any item
 };
 
 struct StoreArgs {
