@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,36 +125,37 @@ class Run:
         if self.is_virtual:
             executor, attention, block_size = self._simulation(clock)
         else:
-            executor, attention = self._executor(clock)
+            context = self.executor_context(clock)
+            executor = self.registry.create("executor", config.executor, context=context)
+            attention = context.attention
             block_size = attention.preferred_block_size
-        layout = self._layout(executor, attention, block_size)
-        executor.start(layout, max_sequences=config.engine.max_sequences)
-        allocator = self.registry.create(
-            "allocator",
-            config.allocator,
-            layout=layout,
-            eviction=self.registry.create("eviction", config.eviction),
-        )
-        for processor in self._processors:
-            processor.bind(
-                tokenizer=tokenizer,
-                vocab_size=executor.info.vocab_size,
-                eos_token_ids=executor.info.eos_token_ids,
+        with ExitStack() as undo:
+            undo.callback(executor.close)
+            layout = self._layout(executor, attention, block_size)
+            executor.start(layout, max_sequences=config.engine.max_sequences)
+            allocator = self.registry.create(
+                "allocator",
+                config.allocator,
+                layout=layout,
+                eviction=self.registry.create("eviction", config.eviction),
             )
-        return Engine(
-            config=config.engine,
-            scheduler=scheduler,
-            victims=victims,
-            allocator=allocator,
-            layout=layout,
-            executor=executor,
-            clock=clock,
-            info=executor.info,
-            tokenizer=tokenizer,
-            processors=self._processors,
-            seed=config.seed,
-            profile=Profile() if config.engine.profile else None,
-        )
+            self.bind_processors(executor, tokenizer)
+            engine = Engine(
+                config=config.engine,
+                scheduler=scheduler,
+                victims=victims,
+                allocator=allocator,
+                layout=layout,
+                executor=executor,
+                clock=clock,
+                info=executor.info,
+                tokenizer=tokenizer,
+                processors=self._processors,
+                seed=config.seed,
+                profile=Profile() if config.engine.profile else None,
+            )
+            undo.pop_all()  # it is the engine's to close now
+        return engine
 
     def embedder(self) -> Embedder:
         """Load the model for embeddings, or for scores if it is a cross-encoder. Raises UserError for a model
@@ -223,7 +225,17 @@ class Run:
         classes = self.registry.available("architecture")
         return {name: architecture() for name, architecture in classes.items()}
 
-    def _executor(self, clock: Clock) -> tuple[Executor, AttentionBackend]:
+    def bind_processors(self, executor: Executor, tokenizer: Tokenizer | None) -> None:
+        """Tell the logits processors about the model that the executor has loaded."""
+        for processor in self._processors:
+            processor.bind(
+                tokenizer=tokenizer,
+                vocab_size=executor.info.vocab_size,
+                eos_token_ids=executor.info.eos_token_ids,
+            )
+
+    def executor_context(self, clock: Clock) -> ExecutorContext:
+        """The parts that an executor computes with, made for this process."""
         import torch
 
         from quire.runtime.machine import cpu_threads
@@ -232,7 +244,8 @@ class Run:
         torch.set_num_threads(config.engine.threads or cpu_threads())
         attention = registry.create("attention", config.attention, device=self.device)
         self._check_kv_dtype(attention)
-        context = ExecutorContext(
+        return ExecutorContext(
+            config=config,
             checkpoint=self.checkpoint,
             device=self.device,
             dtype=config.dtype.value,
@@ -246,7 +259,6 @@ class Run:
             sampler=registry.create("sampler", config.sampler),
             processors=self._processors,
         )
-        return registry.create("executor", config.executor, context=context), attention
 
     def _simulation(self, clock: Clock) -> tuple[Executor, type[AttentionBackend], int]:
         """A virtual executor, for a device that need not be here; the backend that would run there, and the

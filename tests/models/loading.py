@@ -8,6 +8,7 @@ from quire.interfaces.ops import Ops
 from quire.interfaces.quantization import Quantization
 from quire.models.build import load_model
 from quire.models.model import Model
+from quire.runtime.rank_group import RankGroup
 from quire_plugins.architectures.gemma import Gemma2, Gemma3
 from quire_plugins.architectures.llama import Llama
 from quire_plugins.architectures.mistral import Mistral
@@ -38,6 +39,7 @@ def load(
     dtype: str = "auto",
     device: str = "cpu",
     max_tokens: int | None = None,
+    group: RankGroup | None = None,
 ) -> Model:
     return load_model(
         str(directory),
@@ -48,4 +50,5 @@ def load(
         device=device,
         dtype=dtype,
         max_tokens=max_tokens,
+        group=group,
     )

@@ -38,7 +38,7 @@ from quire.engine.shape import StepShape
 from quire.engine.step import SealedStep, StepBuilder
 from quire.errors import RequestRefused, UserError
 from quire.interfaces.allocator import KVAllocator, KVLayout
-from quire.interfaces.executor import Executor, OutOfDeviceMemory
+from quire.interfaces.executor import Executor, ExecutorLost, OutOfDeviceMemory
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
 from quire.interfaces.victim import VictimPolicy
@@ -280,6 +280,8 @@ class Engine:
             self._flights.popleft()
             self._retreat(flight, error)
             return
+        except ExecutorLost:
+            raise
         except Exception as error:  # whatever broke the step breaks its sequences, and no others
             self._flights.popleft()
             reason = f"step {flight.plan.index} failed: {type(error).__name__}: {error}"

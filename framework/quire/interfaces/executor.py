@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quire.clock import Clock
+    from quire.config.run_config import RunConfig
     from quire.engine.plan import StepPlan, StepResult
     from quire.interfaces.allocator import KVGroup, KVLayout
     from quire.interfaces.architecture import Architecture
@@ -42,13 +43,16 @@ class ModelContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutorContext(ModelContext):
-    """What an executor may build its model from."""
+    """What an executor may build its model from. `config` is the run's, of which another process can make the
+    same parts (`Run.executor_context`); None if no run made them.
+    """
 
     attention: AttentionBackend
     ops: Ops
     quantization: Quantization
     sampler: Sampler
     processors: tuple[LogitsProcessor, ...]
+    config: RunConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,10 @@ class SimulationContext(ModelContext):
 
 class OutOfDeviceMemory(RuntimeError):
     """A step needed more memory than its device had left; nothing that it computed counts."""
+
+
+class ExecutorLost(RuntimeError):
+    """The executor can compute nothing any more; its engine has to be made anew."""
 
 
 class Executor(ABC):
@@ -101,7 +109,7 @@ class Executor(ABC):
         """The result of the oldest step submitted and not yet collected; waits for it.
 
         Raises whatever broke the step; the engine then fails the sequences of that step by name. After
-        OutOfDeviceMemory it has them wait instead, and takes smaller steps.
+        OutOfDeviceMemory it has them wait instead, and takes smaller steps; ExecutorLost ends it.
         """
 
     @abstractmethod

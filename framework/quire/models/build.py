@@ -16,6 +16,7 @@ from quire.models.kv_groups import assign_groups
 from quire.models.layout import decoder_tensors
 from quire.models.linears import Linears
 from quire.models.model import Model, ModelInfo
+from quire.models.shard import cuts, local_spec
 from quire.models.spec import DecoderSpec
 from quire.models.stored.files import open_weights
 from quire.models.weights import Weights
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.ops import Ops
     from quire.interfaces.quantization import Quantization
+    from quire.runtime.rank_group import RankGroup
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +43,15 @@ def load_model(
     device: str,
     dtype: str = "auto",
     max_tokens: int | None = None,
+    group: RankGroup | None = None,
 ) -> Model:
     """Load `model` (see `open_checkpoint`) on `device`: "cpu", "cuda" or "cuda:1".
 
     `architectures` maps the class names of config.json to native architectures; any other causal language
     model that transformers knows runs through transformers. `max_tokens` limits the length of a sequence;
-    None takes the model's own limit. Raises UserError, of one line, for whatever the checkpoint or the choice
-    of parts makes impossible.
+    None takes the model's own limit. With `group` it is this rank's share of the model, whose results are
+    the whole's. Raises UserError, of one line, for whatever the checkpoint or the choice of parts makes
+    impossible.
     """
     checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
     declared = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
@@ -67,6 +71,12 @@ def load_model(
             device=device,
             dtype=torch_dtype,
             max_tokens=max_tokens,
+            group=group,
+        )
+    if group is not None:
+        raise MissingCapability(
+            f"executor.ranks: {checkpoint.architecture} runs through transformers, on one rank only; "
+            f"{', '.join(sorted(architectures))} can be divided"
         )
     if not quantization.keeps_checkpoint:
         raise MissingCapability(
@@ -106,9 +116,11 @@ def _load_native(
     device: str,
     dtype: torch.dtype,
     max_tokens: int | None,
+    group: RankGroup | None,
 ) -> Decoder:
-    spec = architecture.spec(checkpoint.config)
-    assert isinstance(spec, DecoderSpec)
+    whole = architecture.spec(checkpoint.config)
+    assert isinstance(whole, DecoderSpec)
+    spec = whole if group is None else local_spec(whole, group.share.size)
     limit = sequence_limit(requested=max_tokens, default=spec.default_tokens, longest=spec.max_tokens)
     if max_tokens is None and limit < spec.max_tokens:
         logger.info(
@@ -127,9 +139,10 @@ def _load_native(
     weights = Weights(
         files=open_weights(checkpoint),
         rename=rename,
-        expected=decoder_tensors(spec),
+        expected=decoder_tensors(whole),
         device=device,
         dtype=dtype,
+        cuts=None if group is None else cuts(whole, group.share),
     )
     info = ModelInfo(
         name=checkpoint.name,
@@ -142,7 +155,7 @@ def _load_native(
         info=info,
         layers=layers,
         weights=weights,
-        linears=Linears(weights=weights, ops=ops, quantization=quantization),
+        linears=Linears(weights=weights, ops=ops, quantization=quantization, group=group),
         ops=ops,
         backend=attention,
         device=device,

@@ -129,7 +129,7 @@ class Decoder(Model):
             weights.close()
         self._norm = load_norm("norm.weight", spec=spec, weights=weights, ops=ops)
         if spec.head and not spec.tied_embeddings:
-            self._head = linears.head("head")
+            self._head = linears.head("head", vocab_size=spec.vocab_size)
         linears.check_skip()
         weights.close()
 
@@ -139,7 +139,7 @@ class Decoder(Model):
         """Token ids [T] -> [T, E]. Where the output head is the same table, it is held once."""
         if not (spec.head and spec.tied_embeddings):
             return partial(functional.embedding, weight=weights.tensor("embedding.weight"))
-        self._head = linears.head("embedding")
+        self._head = linears.head("embedding", vocab_size=spec.vocab_size)
         return self._head.embed
 
     def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from quire.errors import UserError
 from quire.interfaces.ops import by_group
 from quire.interfaces.quantization import IntegerMatrix
+from quire.models.shard import PARTIAL_SUMS
+from quire.models.sharded_head import ShardedHead
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +18,24 @@ if TYPE_CHECKING:
     from quire.interfaces.ops import Head, Ops
     from quire.interfaces.quantization import GroupedProduct, Product, Quantization
     from quire.models.weights import Weights
+    from quire.runtime.rank_group import RankGroup
 
 
 class Linears:
-    """Makes products by their names. `quantization=None` leaves all to `ops`."""
+    """Makes products by their names. `quantization=None` leaves all to `ops`. Where `weights` has a rank's
+    part of each, `group` brings the results of all ranks together.
+    """
 
-    def __init__(self, *, weights: Weights, ops: Ops, quantization: Quantization | None) -> None:
+    def __init__(
+        self,
+        *,
+        weights: Weights,
+        ops: Ops,
+        quantization: Quantization | None,
+        group: RankGroup | None = None,
+    ) -> None:
         self._weights = weights
+        self._group = group
         self._ops = ops
         self._quantization = quantization
         self._unmatched = set(() if quantization is None else quantization.skip)
@@ -31,11 +44,19 @@ class Linears:
     def linear(self, name: str, parts: Sequence[str], *, bias: bool) -> Product:
         """The product with the tensors `<part>.weight` one below the other, and their biases if there are."""
         weight = self._weights.matrix(*(f"{part}.weight" for part in parts))
+        group = self._summing(name)
+        if group is not None and group.share.rank:
+            bias = False  # it counts once in the sum
         bias_O = self._weights.stacked(*(f"{part}.bias" for part in parts)) if bias else None
-        return self._product(name, weight, bias_O)
+        product = self._product(name, weight, bias_O)
+        return product if group is None else lambda x_TI: group.add(product(x_TI))
 
     def grouped(self, name: str, groups: Iterable[Sequence[str]]) -> GroupedProduct:
         """The products of several weights of one shape, each with its own rows."""
+        product, group = self._grouped(name, groups), self._summing(name)
+        return product if group is None else lambda x_TI, ends_G: group.add(product(x_TI, ends_G))
+
+    def _grouped(self, name: str, groups: Iterable[Sequence[str]]) -> GroupedProduct:
         matrices = (self._weights.matrix(*(f"{part}.weight" for part in parts)) for parts in groups)
         first = next(matrices)
         if isinstance(first, IntegerMatrix):
@@ -46,8 +67,12 @@ class Linears:
             return self._ops.grouped_linear(weights)
         return quantization.grouped_linear(weights, name=name, ops=self._ops)
 
-    def head(self, part: str) -> Head:
+    def head(self, part: str, *, vocab_size: int) -> Head:
         """The table `<part>.weight` as output head, and as embedding if the model ties them."""
+        head = self._head(part)
+        return head if self._group is None else ShardedHead(head, group=self._group, vocab_size=vocab_size)
+
+    def _head(self, part: str) -> Head:
         weight_VE = self._weights.tensor(f"{part}.weight")
         quantization = self._chosen("head")
         return (
@@ -61,6 +86,10 @@ class Linears:
                 f"quantization.skip: {', '.join(sorted(self._unmatched))} names no product of this model; "
                 f"there are {', '.join(self._names[:4])} and so on"
             )
+
+    def _summing(self, name: str) -> RankGroup | None:
+        """Who adds up the results of the product of that name; None if it is whole on each rank."""
+        return self._group if name.rpartition(".")[2] in PARTIAL_SUMS else None
 
     def _product(
         self, name: str, weight: torch.Tensor | IntegerMatrix, bias_O: torch.Tensor | None

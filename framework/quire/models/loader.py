@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from quire.interfaces.quantization import IntegerMatrix
+    from quire.models.shard import Cut
 
 _INDEX = "model.safetensors.index.json"
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -44,9 +45,12 @@ class TensorFiles:
             self._read_header(file, names)
         self.close()
 
-    def copy_into(self, name: str, destination: torch.Tensor) -> None:
-        """Copy a tensor, converting its type and moving it to the device of `destination` (same shape)."""
-        destination.copy_(self.read(name))
+    def copy_into(self, name: str, destination: torch.Tensor, cut: Cut | None = None) -> None:
+        """Copy a tensor, or the part that `cut` says, converting its type and moving it to the device of
+        `destination` (same shape). Of the file no more is read than is copied.
+        """
+        whole = self.read(name)
+        destination.copy_(whole if cut is None else cut.of(whole))
 
     def read(self, name: str) -> torch.Tensor:
         """A tensor as it is in its file, in memory that `close` takes back."""

@@ -12,6 +12,7 @@ from quire.interfaces.quantization import IntegerMatrix, stack_integers
 
 if TYPE_CHECKING:
     from quire.models.loader import TensorFiles
+    from quire.models.shard import Cut
 
 
 class Weights:
@@ -25,14 +26,17 @@ class Weights:
         expected: Mapping[str, tuple[int, ...]],
         device: str,
         dtype: torch.dtype,
+        cuts: Mapping[str, Cut] | None = None,
     ) -> None:
-        """`rename` gives the decoder's name of a checkpoint tensor, None for one to leave out.
+        """`rename` gives the decoder's name of a checkpoint tensor, None for one to leave out. Of a tensor
+        that `cuts` names only that part is read, and counts as the tensor.
 
         Raises UserError unless the checkpoint holds exactly the `expected` tensors in their shapes: a tensor
         too many would silently not take part in the model.
         """
         self._files = files
         self._expected = expected
+        self._cuts = cuts or {}
         self._device = device
         self.dtype = dtype
         self._sources = {new: old for old in files.entries if (new := rename(old)) is not None}
@@ -44,16 +48,16 @@ class Weights:
 
     def stacked(self, *names: str) -> torch.Tensor:
         """Tensors joined along their first dimension, without an intermediate copy of any."""
-        shapes = [self._expected[name] for name in names]
+        shapes = [self._shape(name) for name in names]
         rows = [shape[0] for shape in shapes]
         joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=self.dtype, device=self._device)
         for name, part in zip(names, joined.split(rows), strict=True):
-            self._files.copy_into(self._sources[name], part)
+            self._files.copy_into(self._sources[name], part, self._cuts.get(name))
         return joined
 
     def matrix(self, *names: str) -> torch.Tensor | IntegerMatrix:
         """As `stacked`, for a weight matrix: as the integers that a quantised checkpoint holds."""
-        stored = [self._files.stored(self._sources[name]) for name in names]
+        stored = [self._stored(name) for name in names]
         matrices = [each for each in stored if each is not None]
         if not matrices:
             return self.stacked(*names)
@@ -64,6 +68,14 @@ class Weights:
     def close(self) -> None:
         """Unmap the files read so far; reading on opens them again."""
         self._files.close()
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        cut = self._cuts.get(name)
+        return self._expected[name] if cut is None else cut.shape(self._expected[name])
+
+    def _stored(self, name: str) -> IntegerMatrix | None:
+        matrix, cut = self._files.stored(self._sources[name]), self._cuts.get(name)
+        return matrix if matrix is None or cut is None else cut.of_integers(matrix)
 
     def _check(self) -> None:
         missing = [name for name in self._expected if name not in self._sources]

@@ -17,6 +17,7 @@ from quire.runtime.machine import available_bytes, keep_freed_memory, share_one_
 if TYPE_CHECKING:
     from quire.runtime.decode_graphs import Capture
     from quire.runtime.launched import Launched
+    from quire.runtime.rank_group import RankGroup
 
 
 @dataclass
@@ -41,7 +42,10 @@ class LocalExecutor(Executor):
 
     Config = LocalConfig
 
-    def __init__(self, *, config: LocalConfig, context: ExecutorContext) -> None:
+    def __init__(
+        self, *, config: LocalConfig, context: ExecutorContext, group: RankGroup | None = None
+    ) -> None:
+        """With `group` it computes its rank's share of the model."""
         from quire.models.build import load_model
         from quire.models.kv_groups import kv_groups
 
@@ -49,7 +53,7 @@ class LocalExecutor(Executor):
             share_one_heap()
         self._config = config
         self._context = context
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
+        self._thread = _runner_thread(context.device)
         # On the thread that will run it: OpenMP gives each thread that computes workers of its own, and where
         # all of them outnumber the CPUs, none spins between two parallel regions, which then cost 40 us.
         self._model = self._thread.submit(
@@ -62,6 +66,7 @@ class LocalExecutor(Executor):
             device=context.device,
             dtype=context.dtype,
             max_tokens=context.max_tokens,
+            group=group,
         ).result()
         if context.device == "cpu":
             keep_freed_memory()  # from here on: what loading needed for a while goes back to the system
@@ -94,7 +99,7 @@ class LocalExecutor(Executor):
 
             free = torch.cuda.mem_get_info()[0]
         else:
-            free = available_bytes()
+            free = self._free_host_bytes()
         return int(free * self._config.memory_fraction)
 
     def start(self, layout: KVLayout, *, max_sequences: int) -> None:
@@ -130,7 +135,7 @@ class LocalExecutor(Executor):
     def _prefault(self, layout: KVLayout) -> None:
         """On the thread that computes, whose OpenMP workers write it together."""
         assert self._runner is not None
-        free, taken = available_bytes(), self._bytes_of(layout.num_blocks, layout.block_size)
+        free, taken = self._free_host_bytes(), self._bytes_of(layout.num_blocks, layout.block_size)
         if taken > free:
             raise UserError(
                 f"executor.prefault=true: {taken} bytes of KV memory (engine.kv_bytes) cannot be had:"
@@ -145,13 +150,17 @@ class LocalExecutor(Executor):
         if not layout.host_blocks:
             return
         on_cpu = self._context.device == "cpu"
-        free, host = available_bytes(), self._bytes_of(layout.host_blocks, layout.block_size)
+        free, host = self._free_host_bytes(), self._bytes_of(layout.host_blocks, layout.block_size)
         taken = self._bytes_of(layout.num_blocks, layout.block_size) if on_cpu else 0
         if host + taken > free:
             beside = f" beside {taken} bytes of KV memory (engine.kv_bytes)" if on_cpu else ""
             raise UserError(
                 f"allocator.host_bytes: {host} bytes of host memory{beside} cannot be had: {free} are free"
             )
+
+    def _free_host_bytes(self) -> int:
+        """What this executor may take of the host's memory."""
+        return available_bytes()
 
     def _bytes_of(self, blocks: tuple[int, ...], block_size: int) -> int:
         """Of so many blocks of each KV group."""
@@ -187,3 +196,17 @@ class LocalExecutor(Executor):
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._steps.clear()
         self._runner = None
+
+
+def _runner_thread(device: str) -> ThreadPoolExecutor:
+    """One thread; its GPU is the one that is the current one here."""
+    if device == "cpu":
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix="quire-runner")
+    import torch
+
+    return ThreadPoolExecutor(
+        max_workers=1,
+        thread_name_prefix="quire-runner",
+        initializer=torch.cuda.set_device,
+        initargs=(torch.cuda.current_device(),),
+    )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from quire.interfaces.quantization import IntegerMatrix
     from quire.models.checkpoint import Checkpoint
+    from quire.models.shard import Cut
     from quire.models.stored.format import StoredFormat
 
 _CONFIG = "quantization_config"
@@ -60,12 +61,13 @@ class StoredFiles(TensorFiles):
             return None
         return self._format.read(module, self._modules[module], self._files)
 
-    def copy_into(self, name: str, destination: torch.Tensor) -> None:
+    def copy_into(self, name: str, destination: torch.Tensor, cut: Cut | None = None) -> None:
         matrix = self.stored(name)
         if matrix is None:
-            super().copy_into(name, destination)
+            super().copy_into(name, destination, cut)
         else:
-            destination.copy_(matrix.to_float())
+            whole = matrix.to_float()
+            destination.copy_(whole if cut is None else cut.of(whole))
 
     def close(self) -> None:
         super().close()
