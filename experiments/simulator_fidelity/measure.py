@@ -1,19 +1,20 @@
 """Does virtual time tell what real time would have? Real runs of a 135M model against their simulations.
 
     python experiments/simulator_fidelity/measure.py             # everything, about twenty minutes
-    python experiments/simulator_fidelity/measure.py record --only 0/held_out_moderate_fcfs ...
-    python experiments/simulator_fidelity/measure.py report      # from the runs recorded so far
+    python experiments/simulator_fidelity/measure.py record --only 0 ...   # of the rounds, some
+    python experiments/simulator_fidelity/measure.py report      # from the rounds recorded so far
 
-Every round is four schedulers at two loads and, among them, three runs for calibration, so that what drifts
-on the machine drifts for all of them. Cost models learn from the calibration runs of a round and foretell its
-other runs, which they never see. The same requests come in every round: how much rounds differ is the noise.
-README.md has the gates and the rule that decides which schedulers differ.
+Every round is four schedulers at two loads and three runs for calibration, which take turns step by step, so
+that what drifts on the machine drifts for all of them. Cost models learn from the calibration runs of a round
+and foretell its other runs, which they never see. The same requests come in every round: how much rounds
+differ is the noise. README.md has the gates and the rule that decides which schedulers differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -43,6 +44,7 @@ COMMON = [  # one thread: two that wait for each other stand still together when
     "engine.max_sequences=8",
     "engine.max_step_tokens=256",
     "engine.kv_bytes=256MiB",
+    "engine.overlap=false",  # so that no step is under way when a run's turn is over
     "task.show=0",
     "workload=synthetic",
     f"workload.requests={REQUESTS}",
@@ -73,10 +75,7 @@ HELD_OUT = {
     for name, scheduler in SCHEDULERS.items()
     for load, rate in RATES.items()
 }
-_CALIBRATION, _HELD_OUT = list(CALIBRATION), list(HELD_OUT)
-ORDER = [_CALIBRATION[0], *_HELD_OUT[:4], _CALIBRATION[1], *_HELD_OUT[4:], _CALIBRATION[2]]
-"""Of the runs of a round: calibration before, between and after the others."""
-RUNS = {name: (CALIBRATION | HELD_OUT)[name] for name in ORDER}
+RUNS = CALIBRATION | HELD_OUT
 
 
 def quire(*words: str) -> None:
@@ -105,12 +104,16 @@ def make_model() -> None:
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(MODEL)
 
 
-def record(names: Iterable[str]) -> None:
-    """Real runs, each in a process of its own, as cold as the others."""
+def record(rounds: Iterable[int]) -> None:
+    """Real runs, those of a round in turn."""
+    import turns
+
     if not (MODEL / "config.json").is_file():
         make_model()
-    for name in names:
-        quire(*COMMON, *RUNS[name.partition("/")[2]], f"hydra.run.dir={RECORDS / name}")
+    os.chdir(ROOT)  # the model's path in the overrides is from there
+    for number in rounds:
+        turns.record({RECORDS / str(number) / name: [*COMMON, *own] for name, own in RUNS.items()})
+        print(f"round {number} is recorded", flush=True)
 
 
 def recorded_rounds() -> list[Path]:
@@ -317,8 +320,8 @@ def report() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("all", "record", "report"), default="all")
-    names = [f"{number}/{name}" for number in range(ROUNDS) for name in RUNS]
-    parser.add_argument("--only", nargs="+", choices=names, metavar="ROUND/RUN", default=names)
+    rounds = range(ROUNDS)
+    parser.add_argument("--only", nargs="+", type=int, choices=rounds, metavar="ROUND", default=rounds)
     arguments = parser.parse_args()
     if arguments.what in ("all", "record"):
         record(arguments.only)
