@@ -1,5 +1,7 @@
 """Every policy keeps its contract, and gives up what a plain rendering of its paper gives up."""
 
+from itertools import count
+
 import pytest
 from hypothesis import given, settings
 from naive import histories, play
@@ -17,6 +19,7 @@ from quire_plugins.eviction.arc import Arc, ArcConfig
 from quire_plugins.eviction.cost_aware import CostAware, CostAwareConfig
 from quire_plugins.eviction.fifo import Fifo, FifoConfig
 from quire_plugins.eviction.lfu import Lfu, LfuConfig
+from quire_plugins.eviction.lru import Lru, LruConfig
 from quire_plugins.eviction.queue_aware import QueueAware, QueueAwareConfig
 from quire_plugins.schedulers.fcfs import Fcfs, FcfsConfig
 
@@ -145,7 +148,8 @@ def test_cost_aware(history):
     age = [0.0]
 
     def on_add(record, block):
-        worth[block.block] = age[0] + (1 + block.hits) * (1 + 0.5 * block.depth)
+        costs = [1 + 0.5 * depth for depth in range(block.depth + 1)]
+        worth[block.block] = age[0] + (1 + block.hits) * sum(costs) / len(costs)
 
     def on_evict(record, block):
         age[0] = max(age[0], worth[block.block])
@@ -157,6 +161,48 @@ def test_cost_aware(history):
 
     config = CostAwareConfig(depth_cost=0.5)
     play(CostAware(config=config), history, on_add=on_add, on_evict=on_evict, expected=cheapest_tail)
+
+
+def release_prefix(policy, name, blocks, clock):
+    """A sequence that used `blocks` new blocks ends: they become evictable, the last one first."""
+    keys = [bytes([name, depth]) for depth in range(blocks)]
+    for depth in reversed(range(blocks)):
+        parent = keys[depth - 1] if depth else None
+        number, now = 16 * name + depth, next(clock)
+        policy.add(
+            CachedBlock(group=0, block=number, key=keys[depth], depth=depth, parent=parent, last_use=now)
+        )
+
+
+def give_up(policy):
+    """The name and depth of the next victim."""
+    victim = policy.victim(0)
+    policy.remove(victim)
+    return tuple(victim.key)
+
+
+def test_cost_aware_keeps_a_prefix_as_long_as_its_mean_cost_says():
+    """A block of the long prefix costs 4.5 on average, one of a short prefix 1.5: a third as much."""
+    policy, clock = CostAware(config=CostAwareConfig(depth_cost=1.0)), count(1)
+    long, *shorts = range(4)
+    release_prefix(policy, long, 8, clock)
+    for short in shorts[:2]:
+        release_prefix(policy, short, 2, clock)
+        assert [give_up(policy) for _ in range(2)] == [(short, 1), (short, 0)]
+    release_prefix(policy, shorts[2], 2, clock)
+    assert [give_up(policy) for _ in range(8)] == [(long, depth) for depth in reversed(range(8))]
+
+
+def test_cost_aware_is_lru_where_depth_costs_nothing_and_nothing_is_used_again():
+    policies = CostAware(config=CostAwareConfig(depth_cost=0.0)), Lru(config=LruConfig())
+    victims = []
+    for policy in policies:
+        clock, given_up = count(1), []
+        for name, blocks in enumerate((3, 9, 1, 5, 9, 2)):
+            release_prefix(policy, name, blocks, clock)
+            given_up += [give_up(policy) for _ in range(min(4, len(policy)))]
+        victims.append(given_up + [give_up(policy) for _ in range(len(policy))])
+    assert victims[0] == victims[1]
 
 
 @given(history=histories)

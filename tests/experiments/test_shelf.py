@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from quire.engine.plan import Row
+from quire.engine.shape import StepShape
 from quire.report.marked_page import rewritten
+from quire_plugins.cost_models.linear import LinearConfig, LinearCost
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +56,33 @@ def test_the_plain_lru_finds_what_one_finds_by_hand() -> None:
     assert replay(prompts, block_tokens=4, capacity=3) == (8 + 4 + 8) / 45
     # c and d push out b, the end of the prompt, before a
     assert replay(prompts, block_tokens=4, capacity=2) == (8 + 4 + 4) / 45
+
+
+@pytest.mark.usefixtures("root_on_path")
+def test_the_time_that_a_prefix_spares_is_what_the_accelerator_takes_for_it() -> None:
+    from experiments.shelf.eviction.measure import _ACCELERATOR, POLICIES, prefill_seconds
+    from experiments.shelf.lab import BLOCK_TOKENS
+
+    parameters = json.loads(_ACCELERATOR.read_text(encoding="utf-8"))["parameters"]
+    accelerator = LinearCost(config=LinearConfig(), parameters=parameters)
+
+    def seconds(start: int, count: int) -> float:
+        row = Row(
+            sequence_id="",
+            slot=0,
+            start=start,
+            count=count,
+            samples=False,
+            first_block=(0,),
+            new_blocks=((),),
+        )
+        return accelerator.seconds(StepShape.of([row]))
+
+    base = parameters["base_seconds"]
+    assert prefill_seconds(40_000) == pytest.approx(seconds(0, 40_000) - base)
+    blocks = [seconds(depth * BLOCK_TOKENS, BLOCK_TOKENS) - base for depth in (0, 100)]
+    depth_cost = float(POLICIES["cost_aware"][1].removeprefix("eviction.depth_cost="))
+    assert blocks[1] / blocks[0] == pytest.approx(1 + 100 * depth_cost, rel=0.01)
 
 
 @pytest.mark.usefixtures("root_on_path")

@@ -1,13 +1,18 @@
 """Cost-aware: give up what is cheapest to compute again, for how often it is used.
 
 GreedyDual-Size-Frequency (Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency
-caching policy", 1998; after Cao and Irani, "Cost-aware WWW proxy caching algorithms", USITS 1997): a block is
-worth uses x cost / size plus the cache's age, which is the worth of what was given up last. All blocks are of
-one size. The cost to compute one again grows with its depth, as its tokens attend to all before them.
+caching policy", 1998; after Cao and Irani, "Cost-aware WWW proxy caching algorithms", USITS 1997): an object
+is worth uses x cost / size plus the cache's age, which is the worth of what was given up last. It saves
+cost: the time to compute prompts, not the number of tokens found.
 
-A block is of no use without those before it, so only tails are given up (as in Pan et al., "Marconi: prefix
-caching for the era of hybrid LLMs", MLSys 2025, which weighs compute saved against memory too): blocks of
-which no successor is evictable. Else the costly end of a long prefix would outlive its cheap beginning.
+The object here is the prefix that a block ends. A hit on it spares computing all of it, and it takes all of
+its blocks, so cost / size is the mean cost of its blocks. Each costs more than the one before, as its tokens
+attend to all before them; were a prefix worth what its last block costs, its dear end would hold the cheap
+beginning, most of the memory, at the price of the end.
+
+A block is of no use without those before it, so only tails are given up, blocks of which no successor is
+evictable (as in Pan et al., "Marconi: prefix caching for the era of hybrid LLMs", MLSys 2025, which weighs
+compute saved against memory too). Where depth costs nothing and all uses are the first, this is LRU.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ class Group:
     successors: dict[bytes, int] = field(default_factory=dict[bytes, int])
     """How many evictable blocks come directly after the content of that name."""
     worth: dict[bytes, float] = field(default_factory=dict[bytes, float])
-    """Of each, as of its latest use."""
+    """Of the prefix that each ends, as of its latest use."""
     age: float = 0.0
 
 
@@ -57,7 +62,8 @@ class CostAware(EvictionPolicy):
     def add(self, block: CachedBlock) -> None:
         group = self._groups[block.group]
         group.by_key[block.key] = block
-        group.worth[block.key] = group.age + (1 + block.hits) * (1 + self._depth_cost * block.depth)
+        mean_cost = 1 + self._depth_cost * block.depth / 2
+        group.worth[block.key] = group.age + (1 + block.hits) * mean_cost
         if block.parent is not None:
             group.successors[block.parent] = group.successors.get(block.parent, 0) + 1
             if block.parent in group.by_key:
