@@ -333,4 +333,5 @@ class Run:
             max_step_tokens=engine.max_step_tokens,
             releases_windows=allocator_type.releases_windows,
             host_bytes=host_bytes,
+            takes_all=engine.kv_bytes != "auto",
         )

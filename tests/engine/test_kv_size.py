@@ -19,7 +19,14 @@ GROUPS = (
 
 
 def plan(
-    *, groups=GROUPS, block_size=16, kv_bytes=10**9, max_tokens=8192, max_sequences=1, releases_windows=True
+    *,
+    groups=GROUPS,
+    block_size=16,
+    kv_bytes=10**9,
+    max_tokens=8192,
+    max_sequences=1,
+    releases_windows=True,
+    takes_all=False,
 ):
     return plan_layout(
         groups,
@@ -30,6 +37,7 @@ def plan(
         max_sequences=max_sequences,
         max_step_tokens=256,
         releases_windows=releases_windows,
+        takes_all=takes_all,
     )
 
 
@@ -41,6 +49,14 @@ def test_a_small_group_with_a_window_does_not_shorten_sequences(max_sequences):
     assert windowed < 512  # what its window needs, and no more
     allocator = PagedAllocator(config=PagedConfig(), layout=layout, eviction=Lru(config=LruConfig()))
     assert longest_sequence(allocator, 8192) == 8192
+
+
+def test_all_of_the_bytes_that_were_named_are_taken():
+    """A cache of prefixes may be larger than what running sequences can fill; a released window may not."""
+    whole, windowed = plan(takes_all=True).num_blocks
+    assert windowed == plan().num_blocks[1]
+    assert whole == (10**9 - windowed * 1024) // 1024
+    assert plan(takes_all=True, releases_windows=False).num_blocks == (10**9 // 2048,) * 2
 
 
 def test_plenty_of_bytes_is_never_too_little():

@@ -40,7 +40,8 @@ class EngineConfig:
     max_model_tokens: int | None = None
     """Longest sequence admitted, in tokens; null takes the model's own limit."""
     kv_bytes: str = "auto"
-    """KV memory: bytes, a number with KiB, MiB, GiB, or auto (from free memory)."""
+    """KV memory: bytes, a number with KiB, MiB, GiB, or auto: of free memory the part that the executor may
+    take (executor.memory_fraction), and no more than max_sequences of the longest sequences fill."""
     block_size: int | None = None
     """Tokens per block of KV memory; null takes what the attention backend prefers."""
     kv_dtype: KVDtype = KVDtype.auto

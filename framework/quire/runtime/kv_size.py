@@ -17,19 +17,23 @@ def plan_layout(
     max_step_tokens: int,
     releases_windows: bool,
     host_bytes: int = 0,
+    takes_all: bool = False,
 ) -> KVLayout:
     """Split `kv_bytes` among the groups.
 
     Every group gets as many blocks as the others, except that a group needs no more than would hold
     `max_sequences` sequences of `max_tokens` tokens, or, with a window that the allocator releases, their
-    windows and one step's growth.
+    windows and one step's growth. With `takes_all` only such windows are a limit: what no sequence needs
+    keeps prefixes of sequences that have ended.
     What a capped group leaves goes to the others. Raises UserError if a group would get less than 2 blocks.
 
     `host_bytes` of host memory are split as the device's are, so that each group can keep the same part of
     its blocks there.
     """
     caps = [
-        _most_blocks(
+        kv_bytes
+        if takes_all and not (releases_windows and group.window is not None)
+        else _most_blocks(
             group.window if releases_windows else None, block_size, max_tokens, max_sequences, max_step_tokens
         )
         for group in groups
