@@ -21,8 +21,9 @@ Case = tuple[str, Callable[[], tuple[Tensor, Tensor]]]
 def check(box: Box) -> None:
     """One row a kernel, option and type. A failure says how far off it was and stops nothing."""
     from check_products import others, products
+    from check_states import states
 
-    families = (_attention, _rowwise, products, others)
+    families = (_attention, _rowwise, products, others, states)
     dtypes = [torch.float32, torch.float16] if box.dry else [torch.float32, torch.float16, torch.bfloat16]
     for dtype in dtypes:
         draw = Draw(dtype=dtype, device=box.device)

@@ -35,6 +35,7 @@ def others(draw: Draw, dry: bool) -> Iterator[Case]:
     if draw.dtype == torch.float32:  # logits are
         for vocab in (300,) if dry else (300, 32000, 151936):
             yield f"sampling of {vocab}", lambda v=vocab: _sample(draw, v)
+            yield f"gumbel draws of {vocab}", lambda v=vocab: _gumbel(draw, v)
 
 
 def _integers(draw: Draw, outputs: int, inputs: int, bits: int, group: int) -> list[Tensor]:
@@ -155,3 +156,19 @@ def _sample(draw: Draw, vocab: int) -> tuple[Tensor, Tensor]:
     kernels.sample_tokens(logits_RV, tokens_R, **on_device)
     reference.sample_tokens(logits, expected_R, **options)
     return tokens_R, expected_R
+
+
+def _gumbel(draw: Draw, vocab: int) -> tuple[Tensor, Tensor]:
+    """Token ids, which must be the very same as on a CPU: of one row, in parts, and of many."""
+    from quire.engine.request import SamplingParams
+    from quire.testing.sampling_rows import make_rows
+    from quire_plugins.samplers.gumbel import GumbelSampler, GumbelSamplerConfig, draw_by_kernel
+
+    kinds = ({}, {"temperature": 0.0}, {"temperature": 0.6, "top_k": 40}, {"temperature": 1.5, "min_p": 0.05})
+    found, expected = [], []
+    for count in (1, 40):
+        rows = make_rows([SamplingParams(**kinds[r % 4]) for r in range(count)])
+        logits_RV = draw.normal(count, vocab) * 3
+        expected.append(GumbelSampler(config=GumbelSamplerConfig()).sample(logits_RV.cpu(), rows))
+        found.append(draw_by_kernel(logits_RV, rows))
+    return torch.cat(found), torch.cat(expected)

@@ -50,12 +50,14 @@ def uniform(
 def philox4x32(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
     """Ten rounds of Philox4x32: four random 32 bit words from four words of counter and two of key.
 
-    Words are Python integers below 2**32, or uint64 arrays of them.
+    Words are Python integers below 2**32, or uint64 arrays or int64 tensors of them.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
         even, odd = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = (odd >> 32) ^ c1 ^ k0, odd & _LOW, (even >> 32) ^ c3 ^ k1, even & _LOW
+        # Products of int64 wrap, and their sign fills what the shift leaves: hence the masks.
+        high_odd, high_even = odd >> 32 & _LOW, even >> 32 & _LOW
+        c0, c1, c2, c3 = high_odd ^ c1 ^ k0, odd & _LOW, high_even ^ c3 ^ k1, even & _LOW
         k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
     return c0, c1, c2, c3

@@ -26,6 +26,15 @@ of which `triton` and `reference` also export the middle of a layer as one, and 
     rotate_store_kv(q_THD, k_TKD, v_TKD, k_cache, v_cache, slots_T, positions_T, cos_sin_PR, *,
                     q_norm_D=None, k_norm_D=None, eps=1e-6, unit_offset=False, interleaved=False)
     sample_tokens(logits_RV, tokens_R, *, temperatures_R, top_ks_R, top_ps_R, min_ps_R, seeds_R, positions_R)
+    gumbel_argmax(logits_RV, tokens_R, *, temperatures_R, seeds_R, positions_R)
+    filter_tokens(logits_RV, *, temperatures_R, top_ks_R, top_ps_R, min_ps_R)
+
+as well as what attends in parts, and to latents (C parts of a context, W columns of a latent cache, the first
+V of them its values):
+
+    merge_states(parts_CTHD, lses_CTH, out_THD, *, sinks_H=None, lse_TH=None)
+    mla_decode(q_THW, cache_NBW, tables_SM, query_starts_S1, seq_lens_S, out_THV, *,
+               scale, lse_TH=None, plan=None)
 
 and `cpu`, with functions in `reference` for an oracle, products whose weights are held once, packed:
 
@@ -62,6 +71,15 @@ one logit a head to the softmax's denominator and nothing to its numerator. `lse
 receives the natural-log sum of exponents (sinks included). `plan` is what `plan_attention` returned for the
 same step: made once a step, shared by all layers of the same geometry.
 
+`merge_states` makes of C outputs over disjoint sets of keys and their log-sum-exps (float32), as
+`paged_attention` gives them, those over all keys. A part that has no keys for a row has a log-sum-exp of -inf
+there, and its output may be anything; a row without any keys becomes 0 and -inf. `sinks_H` counts here once,
+and not in the parts. `out_THD` and `lse_TH` may be one of the parts.
+
+`mla_decode` is `paged_attention` of all heads over one key a token, the row of W elements in the cache, whose
+first V elements are the value. q is what comes of absorbing the projection of keys; that of values is applied
+to out. `plan` is `plan_attention`'s for one key-value head.
+
 `rms_norm` computes in float32 and rounds once. With `residual_TE` it first does residual += x in place and
 norms the residual as stored. `unit_offset` multiplies by (1 + weight), as Gemma does; the weight is of x's
 type. x, out and residual may also be [T, H, E] (the norms of single heads), and out may be x.
@@ -83,6 +101,12 @@ of equals at the border the first); of these what is at least min_ps_R (float64)
 Probabilities count in units of 2^-40 of the largest, so sums are exact. The draw is the first token whose
 cumulative share exceeds the uniform number that Philox4x32-10 makes of key seeds_R and counter positions_R
 (int64, the bits of unsigned ones). At a temperature of 0 it is the first of the largest logits.
+
+`gumbel_argmax` writes the first of each row's largest logit / temperature + noise or, at a temperature of 0,
+of its largest logits. Token v's noise is -log(-log(1 - (w + 1/2) / 2^32)), w the word v % 4 of the four that
+Philox4x32-10 makes of key seeds_R and counter (position, v // 4, 1): words of 64, 32 and 32 bits.
+`filter_tokens` sets to -inf what `sample_tokens` would not keep, in rows that have a filter; a row without
+one, or with a temperature of 0, stays as it is.
 
 `grouped_linear` multiplies rows ends_X[g - 1]:ends_X[g] (int32) of x with the g-th of X weights; rows from
 the last end on are left alone. fp8 is e4m3, with a scale for every row of both factors.

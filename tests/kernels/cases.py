@@ -174,3 +174,31 @@ def mixed_sequences(block_size: int) -> list[tuple[int, int]]:
     b = block_size
     prefills = [(1, 1), (b - 1, b - 1), (b + 1, b + 1)]
     return [(1, b), *prefills, (3, b + 1), (1, 2 * b - 1), (5, 2 * b + 3), (0, 7)]
+
+
+def decode_latents(
+    ops: ModuleType,
+    case: AttentionCase,
+    q_THW: Tensor,
+    *,
+    latent_dim: int,
+    scale: float,
+    planned: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Output [T, H, V] and log-sum-exp [T, H] of `ops.mla_decode`, a case's keys of one head for latents.
+
+    Everything is computed in the type of `q_THW`; slots that hold no token are NaN.
+    """
+    k_cache, _ = case.cache(reference, q_THW.dtype)
+    tokens, heads, _ = q_THW.shape
+    out_THV = torch.full((tokens, heads, latent_dim), float("nan"), dtype=q_THW.dtype)
+    wide = torch.float64 if q_THW.dtype == torch.float64 else torch.float32
+    lse_TH = torch.full((tokens, heads), float("nan"), dtype=wide)
+    step = (case.query_starts_S1, case.seq_lens_S)
+    plan = None
+    if planned:
+        plan = ops.plan_attention(*step, heads=heads, kv_heads=1, block_size=case.block_size)
+    ops.mla_decode(
+        q_THW, k_cache[:, 0], case.tables_SM, *step, out_THV, scale=scale, lse_TH=lse_TH, plan=plan
+    )
+    return out_THV, lse_TH

@@ -1,4 +1,7 @@
-"""The Triton norm, rotary embedding and activations under the interpreter, which rounds bfloat16 wrongly."""
+"""The Triton norm, rotary embedding, activations and Gumbel noise under the interpreter.
+
+It rounds bfloat16 wrongly.
+"""
 
 import pytest
 import torch
@@ -79,3 +82,19 @@ def test_act_mul(dtype, activation, shape):
     for ops, out in zip((kernels, reference), outs, strict=True):
         ops.act_mul(gate_up, out, activation=activation)
     torch.testing.assert_close(*outs, **TOLERANCE[dtype])
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of Philox, whose integers wrap
+@pytest.mark.parametrize("rows", [3, 40], ids=["in parts", "whole"])
+def test_gumbel_argmax(rows):
+    logits_RV = 3 * normal(rows, 1500, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(1)
+    parameters = {
+        "temperatures_R": torch.tensor([1.0, 0.0, 0.5, 2.0] * rows)[:rows],
+        "seeds_R": torch.randint(-(2**63), 2**63 - 1, (rows,), generator=generator),
+        "positions_R": torch.randint(0, 2**40, (rows,), generator=generator),
+    }
+    drawn = [torch.full((rows,), -1) for _ in range(2)]
+    for ops, tokens_R in zip((kernels, reference), drawn, strict=True):
+        ops.gumbel_argmax(logits_RV, tokens_R, **parameters)
+    assert torch.equal(*drawn)

@@ -27,7 +27,7 @@ def _tables(tmp_path, monkeypatch):
     tuned.forget()
 
 
-@pytest.mark.parametrize("family", ["attention", "groupwise", "grouped", "fp8"])
+@pytest.mark.parametrize("family", ["attention", "merge", "mla", "groupwise", "grouped", "fp8"])
 def test_the_calls_of_a_family_can_be_timed(family):
     case = next(case for case in CASES if case.family == family)
     case.make()()

@@ -26,7 +26,8 @@ QUICK = {
     "unified-bf16-d128-g4",
     "split-fp32-d64-g4",
     "unified-fp16-d128-g4-window-softcap-sinks-lse",
-    "merge-bf16-d128",
+    "merge-states-bf16-d128-lse",
+    "mla-bf16-d512-r64-h16-shares",
 }
 QUICK_TARGETS = ("sm_80", "sm_90", "gfx942")
 FIRST = variants(ARCHITECTURES["sm_90"])["attention"][0]
@@ -80,6 +81,19 @@ def test_every_exception_for_scratch_memory_is_used():
     for family, architecture, variant in _all():
         used = COMMITTED[family]["targets"][architecture.name][variant.name]["scratch_bytes"]
         assert used == variant.scratch_allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fused", [False, True])
+def test_gumbel_noise_is_rounded_as_on_a_cpu(fused, monkeypatch, tmp_path):
+    """No product and sum are rounded as one, which they would be if the launch did not forbid it."""
+    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    architecture = ARCHITECTURES["sm_90"]
+    (variant,) = (each for each in variants(architecture)["gumbel"] if each.name == "gumbel-argmax")
+    assert not variant.launch.fp_fusion
+    launch = dataclasses.replace(variant.launch, fp_fusion=fused)
+    compiled = compile_all.compile_kernel(dataclasses.replace(variant, launch=launch), architecture)
+    assert ("fma." in compiled.asm["ptx"]) == fused
 
 
 def test_tables_are_written_row_by_row(tmp_path):

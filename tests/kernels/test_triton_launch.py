@@ -24,7 +24,9 @@ from quire_kernels.triton.attention_launch import attention_shares
 from quire_kernels.triton.compile_all import specialize
 from quire_kernels.triton.grouped import launch_grouped
 from quire_kernels.triton.groupwise import groupwise_linear
+from quire_kernels.triton.gumbel import vocabulary_parts
 from quire_kernels.triton.launch import ARCHITECTURES
+from quire_kernels.triton.mla import mla_shares
 from quire_kernels.triton.variants import variants
 
 FIRST_DEVICE = 1000  # numbers of their own, so that no kernel cache of a real device is touched
@@ -149,7 +151,7 @@ def test_the_unified_kernel_gets_its_options(compiler):
 
 def test_decoding_a_few_long_sequences_shares_their_keys_and_merges(compiler):
     attend([1, 1], [600, 30_000], dtype=torch.bfloat16, heads=8, kv_heads=2, head_dim=128)
-    compiler.check_asked_for("split-bf16-d128-g4", "merge-bf16-d128")
+    compiler.check_asked_for("split-bf16-d128-g4", "merge-shares-bf16-d128")
 
 
 def test_decoding_within_a_window_shares_no_keys(compiler):
@@ -168,19 +170,72 @@ def test_a_cache_of_eight_bits(compiler, kept, name):
     compiler.check_asked_for(
         f"unified-bf16-d128-g4-{name}",
         f"split-bf16-d128-g4-{name}",
-        "merge-bf16-d128",
+        "merge-shares-bf16-d128",
         f"store-bf16-d128-{name}",
     )
 
 
 def test_drafts_count_as_decoding(compiler):
     attend([4, 1], [30_000, 8], dtype=torch.bfloat16, heads=16, kv_heads=2, head_dim=128)
-    compiler.check_asked_for("split-bf16-d128-g8-q4", "merge-bf16-d128")
+    compiler.check_asked_for("split-bf16-d128-g8-q4", "merge-shares-bf16-d128")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "latent_dim", "heads", "length", "names"),
+    [
+        ("bf16", 512, 16, 30_000, ["mla-bf16-d512-r64-h16-shares", "merge-shares-bf16-d512"]),
+        ("bf16", 512, 128, 30_000, ["mla-bf16-d512-r64-h128-shares", "merge-shares-bf16-d512"]),
+        ("fp16", 256, 40, 700, ["mla-fp16-d256-r64-h40"]),
+    ],
+)
+def test_decoding_over_latents(compiler, dtype, latent_dim, heads, length, names):
+    dtype = TYPES[dtype]
+    kernels.mla_decode(
+        meta(2, heads, latent_dim + 64, dtype=dtype),
+        meta(64, 16, latent_dim + 64, dtype=dtype),
+        meta(2, 40, dtype=torch.int32),
+        meta(3, dtype=torch.int32),
+        meta(2, dtype=torch.int32),
+        meta(2, heads, latent_dim, dtype=dtype),
+        scale=0.1,
+        plan=kernels.plan_attention(
+            torch.tensor([0, 1, 2]), torch.tensor([5, length]), heads=heads, kv_heads=1, block_size=16
+        ),
+    )
+    compiler.check_asked_for(*names)
+
+
+@pytest.mark.parametrize(
+    ("parts", "dtype", "head_dim", "sinks", "name"),
+    [
+        (2, "bf16", 128, False, "merge-states-bf16-d128-lse"),
+        (4, "fp16", 64, True, "merge-states-fp16-d64-sinks-lse"),
+    ],
+)
+def test_a_cascade_merges_its_parts(compiler, parts, dtype, head_dim, sinks, name):
+    kernels.merge_states(
+        meta(parts, 7, 8, head_dim, dtype=TYPES[dtype]),
+        meta(parts, 7, 8, dtype=torch.float32),
+        meta(7, 8, head_dim, dtype=TYPES[dtype]),
+        sinks_H=meta(8, dtype=torch.float32) if sinks else None,
+        lse_TH=meta(7, 8, dtype=torch.float32),
+    )
+    compiler.check_asked_for(name)
+
+
+def test_latents_are_shared_until_each_processor_has_a_tile():
+    h100 = ARCHITECTURES["sm_90"]
+    assert mla_shares(h100, sequences=1, tiles=2, max_seq_len=100_000) == 132 // 2
+    assert mla_shares(h100, sequences=1, tiles=1, max_seq_len=1100) == 2
+    assert mla_shares(h100, sequences=64, tiles=2, max_seq_len=100_000) == 1
+    assert mla_shares(h100, sequences=200, tiles=1, max_seq_len=0) == 1
 
 
 def test_nothing_to_compute_launches_nothing(compiler):
     attend([0, 0], [5, 7], dtype=torch.bfloat16, heads=2, kv_heads=2, head_dim=64)
     attend([], [], dtype=torch.bfloat16, heads=2, kv_heads=2, head_dim=64)
+    fp32 = torch.float32
+    kernels.merge_states(meta(2, 0, 4, 8, dtype=fp32), meta(2, 0, 4, dtype=fp32), meta(0, 4, 8, dtype=fp32))
     kernels.act_mul(meta(0, 8, dtype=torch.float32), meta(0, 4, dtype=torch.float32), activation="silu")
     compiler.check_asked_for()
 
@@ -243,6 +298,46 @@ def test_sampling(compiler, vocab):
         positions_R=meta(5, dtype=torch.int64),
     )
     compiler.check_asked_for("sample")
+
+
+def draw_gumbel(rows: int, vocab: int) -> None:
+    kernels.gumbel_argmax(
+        meta(rows, vocab, dtype=torch.float32),
+        meta(rows, dtype=torch.int64),
+        temperatures_R=meta(rows, dtype=torch.float32),
+        seeds_R=meta(rows, dtype=torch.int64),
+        positions_R=meta(rows, dtype=torch.int64),
+    )
+
+
+def test_gumbel_draws_of_few_rows_share_out_their_vocabulary_and_merge(compiler):
+    draw_gumbel(2, 128256)
+    compiler.check_asked_for("gumbel-argmax-parts", "gumbel-merge")
+
+
+def test_gumbel_draws_of_many_rows_or_of_a_small_vocabulary_are_one_launch(compiler):
+    draw_gumbel(5000, 50257)
+    draw_gumbel(1, 500)
+    compiler.check_asked_for("gumbel-argmax", "gumbel-argmax")
+
+
+def test_parts_of_a_vocabulary_fill_the_gpu_and_no_more():
+    h100 = ARCHITECTURES["sm_90"]
+    assert vocabulary_parts(h100, rows=1, vocab=128256) == 126
+    assert vocabulary_parts(h100, rows=64, vocab=128256) == 8 * 132 // 64
+    assert vocabulary_parts(h100, rows=1, vocab=4_000_000) == 256
+    assert vocabulary_parts(h100, rows=2000, vocab=128256) == 1
+
+
+def test_filters_of_tokens(compiler):
+    kernels.filter_tokens(
+        meta(5, 50257, dtype=torch.float32),
+        temperatures_R=meta(5, dtype=torch.float32),
+        top_ks_R=meta(5, dtype=torch.int32),
+        top_ps_R=meta(5, dtype=torch.float64),
+        min_ps_R=meta(5, dtype=torch.float64),
+    )
+    compiler.check_asked_for("filter-tokens")
 
 
 def test_a_plan_is_for_its_own_step_and_geometry(compiler):

@@ -13,6 +13,7 @@ from quire_kernels import triton as kernels
 from quire_kernels.triton import launch
 
 meta = partial(torch.empty, device="meta")
+STEP = (torch.tensor([0, 1, 3]), torch.tensor([9, 9]))
 EIGHT_BITS = dict.fromkeys(("k_cache", "v_cache"), meta(4, 2, 16, 32, dtype=torch.int8))
 
 
@@ -75,6 +76,80 @@ def test_paged_attention(change, message):
     }
     with pytest.raises(ValueError, match=message):
         kernels.paged_attention(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts_CTHD": meta(3, 4, 32)}, r"parts_CTHD has shape \(3, 4, 32\); supported: \[parts, T, H, D\]"),
+        ({"parts_CTHD": meta(0, 3, 4, 32)}, r"parts_CTHD has shape \(0, 3, 4, 32\); supported"),
+        (
+            {"parts_CTHD": meta(2, 3, 4, 32).int()},
+            "parts_CTHD has dtype torch.int32; supported: float32, float16",
+        ),
+        ({"parts_CTHD": meta(2, 3, 4, 1024)}, "head_dim 1024 is too large; supported: up to 512"),
+        ({"lses_CTH": meta(2, 4, 3)}, r"lses_CTH has shape \(2, 4, 3\); expected \(2, 3, 4\)"),
+        (
+            {"lses_CTH": meta(2, 3, 4).half()},
+            "lses_CTH has dtype torch.float16; supported here: torch.float32",
+        ),
+        ({"out_THD": meta(3, 4, 16)}, r"out_THD has shape \(3, 4, 16\); expected \(3, 4, 32\)"),
+        ({"out_THD": meta(3, 32, 4).mT}, r"out_THD has strides .*; the last dimension must be contiguous"),
+        ({"sinks_H": meta(3)}, r"sinks_H has shape \(3,\); expected \(4,\)"),
+        ({"lse_TH": meta(3, 4).double()}, "lse_TH has dtype torch.float64; supported here: torch.float32"),
+    ],
+)
+def test_merge_states(change, message):
+    arguments = {
+        "parts_CTHD": meta(2, 3, 4, 32),
+        "lses_CTH": meta(2, 3, 4),
+        "out_THD": meta(3, 4, 32),
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.merge_states(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"q_THW": meta(3, 4, 1088), "out_THV": meta(3, 4, 1024)},
+            "q_THW has 1088 columns, 1024 of them of out_THV's; supported: 1 to 512 and 1 to 64 more",
+        ),
+        ({"out_THV": meta(3, 4, 576)}, "q_THW has 576 columns, 576 of them of out_THV's; supported"),
+        ({"out_THV": meta(3, 4, 256)}, "q_THW has 576 columns, 256 of them of out_THV's; supported"),
+        ({"out_THV": meta(3, 2, 512)}, r"out_THV has shape \(3, 2, 512\); expected \(3, 4, 512\)"),
+        ({"q_THW": meta(3, 4, 576).double()}, "q_THW has dtype torch.float64; supported: float32"),
+        ({"cache_NBW": meta(9, 16, 512)}, r"cache_NBW has shape \(9, 16, 512\); expected \(9, 16, 576\)"),
+        (
+            {"cache_NBW": meta(9, 16, 576, dtype=torch.int8)},
+            "cache_NBW has dtype torch.int8; supported here: torch.float32",
+        ),
+        (
+            {"cache_NBW": meta(9, 576, 16).mT},
+            "cache_NBW has strides .*; the last dimension must be contiguous",
+        ),
+        ({"tables_SM": meta(3, 3).int()}, r"tables_SM has shape \(3, 3\); expected \(2, 3\)"),
+        ({"seq_lens_S": meta(2)}, "seq_lens_S has dtype torch.float32; supported here: torch.int32"),
+        ({"lse_TH": meta(4, 3)}, r"lse_TH has shape \(4, 3\); expected \(3, 4\)"),
+        (
+            {"plan": kernels.plan_attention(*STEP, heads=4, kv_heads=2, block_size=16)},
+            "plan was made for kv_heads 2, but this call has 1",
+        ),
+    ],
+)
+def test_mla_decode(change, message):
+    arguments = {
+        "q_THW": meta(3, 4, 576),
+        "cache_NBW": meta(9, 16, 576),
+        "tables_SM": meta(2, 3).int(),
+        "query_starts_S1": meta(3).int(),
+        "seq_lens_S": meta(2).int(),
+        "out_THV": meta(3, 4, 512),
+        "scale": 1.0,
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.mla_decode(**{**arguments, **change})
 
 
 def test_rms_norm():
@@ -168,6 +243,46 @@ def test_sample_tokens():
     ):
         with pytest.raises(ValueError, match=message):
             kernels.sample_tokens(**{**arguments, **change})
+
+
+def test_gumbel_argmax():
+    rows = partial(meta, 2)
+    arguments = {
+        "logits_RV": meta(2, 50),
+        "tokens_R": rows().long(),
+        "temperatures_R": rows(),
+        "seeds_R": rows().long(),
+        "positions_R": rows().long(),
+    }
+    for change, message in (
+        ({"logits_RV": meta(2, 0)}, "logits_RV has rows of 0 tokens; supported: 1 to 4194304"),
+        ({"logits_RV": meta(50, 2).mT}, r"logits_RV has strides \(1, 2\); the last dimension must be"),
+        ({"tokens_R": rows().int()}, "tokens_R has dtype torch.int32; supported here: torch.int64"),
+        ({"seeds_R": meta(2, 1).long()}, r"seeds_R has shape \(2, 1\); expected \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.gumbel_argmax(**{**arguments, **change})
+
+
+def test_filter_tokens():
+    rows = partial(meta, 2)
+    arguments = {
+        "logits_RV": meta(2, 50),
+        "temperatures_R": rows(),
+        "top_ks_R": rows().int(),
+        "top_ps_R": rows().double(),
+        "min_ps_R": rows().double(),
+    }
+    for change, message in (
+        (
+            {"logits_RV": meta(2, 50).double()},
+            "logits_RV has dtype torch.float64; supported here: torch.float32",
+        ),
+        ({"top_ks_R": rows().long()}, "top_ks_R has dtype torch.int64; supported here: torch.int32"),
+        ({"min_ps_R": meta(1).double()}, r"min_ps_R has shape \(1,\); expected \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.filter_tokens(**{**arguments, **change})
 
 
 def test_devices_without_kernels():

@@ -6,12 +6,18 @@ from quire_plugins.logits_processors.bad_tokens import BadTokens, BadTokensConfi
 from quire_plugins.logits_processors.logit_bias import LogitBias, LogitBiasConfig
 from quire_plugins.logits_processors.min_tokens import MinTokens, MinTokensConfig
 from quire_plugins.logits_processors.penalties import Penalties, PenaltiesConfig
+from quire_plugins.samplers.gumbel import GumbelSampler, GumbelSamplerConfig
 from quire_plugins.samplers.standard import StandardSampler, StandardSamplerConfig
 
 
 class TestStandardSampler(SamplerSuite):
     def make(self) -> Sampler:
         return StandardSampler(config=StandardSamplerConfig())
+
+
+class TestGumbelSampler(SamplerSuite):
+    def make(self) -> Sampler:
+        return GumbelSampler(config=GumbelSamplerConfig())
 
 
 class TestAllowedTokens(LogitsProcessorSuite):

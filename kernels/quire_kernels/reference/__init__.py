@@ -8,19 +8,26 @@ from quire_kernels.reference.attention import paged_attention, plan_attention
 from quire_kernels.reference.cache import kv_cache_shapes, quantise_tokens, store_kv
 from quire_kernels.reference.fp8 import fp8_linear, quantise_rows_fp8
 from quire_kernels.reference.grouped import grouped_linear
+from quire_kernels.reference.gumbel import gumbel_argmax
+from quire_kernels.reference.merge import merge_states
+from quire_kernels.reference.mla import mla_decode
 from quire_kernels.reference.norm import rms_norm
 from quire_kernels.reference.quantised import groupwise_linear, int8_linear, quantise_rows
 from quire_kernels.reference.rotary import rotary
 from quire_kernels.reference.rotate_store import rotate_store_kv
-from quire_kernels.reference.sampling import sample_tokens
+from quire_kernels.reference.sampling import filter_tokens, sample_tokens
 
 __all__ = [
     "act_mul",
+    "filter_tokens",
     "fp8_linear",
     "grouped_linear",
     "groupwise_linear",
+    "gumbel_argmax",
     "int8_linear",
     "kv_cache_shapes",
+    "merge_states",
+    "mla_decode",
     "paged_attention",
     "plan_attention",
     "quantise_rows",

@@ -15,10 +15,14 @@ from quire_kernels.triton.groupwise import (
     PackedGroups,
     pack_groups,
 )
+from quire_kernels.triton.gumbel import gumbel_argmax
+from quire_kernels.triton.merge import merge_states
+from quire_kernels.triton.mla import mla_decode
 from quire_kernels.triton.norm import rms_norm
 from quire_kernels.triton.rotary import rotary
 from quire_kernels.triton.rotate_store import rotate_store_kv
 from quire_kernels.triton.sampling import sample_tokens
+from quire_kernels.triton.sampling_filter import filter_tokens
 
 __all__ = [
     "AttentionPlan",
@@ -27,9 +31,13 @@ __all__ = [
     "GroupwiseLinear",
     "PackedGroups",
     "act_mul",
+    "filter_tokens",
     "fp8_linear",
     "grouped_linear",
+    "gumbel_argmax",
     "kv_cache_shapes",
+    "merge_states",
+    "mla_decode",
     "pack_groups",
     "paged_attention",
     "plan_attention",

@@ -13,13 +13,13 @@ from quire_kernels.triton.attention_launch import (
     attention_shares,
     is_decode,
     launch_attention,
-    launch_attention_merge,
 )
-from quire_kernels.triton.attention_split import attention_merge_kernel, attention_split_kernel
+from quire_kernels.triton.attention_split import attention_split_kernel
 from quire_kernels.triton.attention_unified import attention_unified_kernel
 from quire_kernels.triton.attention_variants import variants as variants
 from quire_kernels.triton.checks import check_attention
 from quire_kernels.triton.codes import as_codes
+from quire_kernels.triton.merge import merge_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,12 @@ class AttentionPlan:
     kv_heads: int
     block_size: int
     window: int | None
+
+    def check_made_for(self, **call: int | None) -> None:
+        """Raises ValueError where a call has other values than the plan."""
+        for name, value in call.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"plan was made for {name} {getattr(self, name)}, but this call has {value}")
 
 
 def plan_attention(
@@ -113,9 +119,7 @@ def paged_attention(
     geometry = {"heads": heads, "kv_heads": kv_heads, "block_size": block_size, "window": window}
     if plan is None:
         plan = plan_attention(query_starts_S1, seq_lens_S, **geometry)
-    for name, value in {**geometry, "sequences": seq_lens_S.shape[0]}.items():
-        if getattr(plan, name) != value:
-            raise ValueError(f"plan was made for {name} {getattr(plan, name)}, but this call has {value}")
+    plan.check_made_for(**geometry, sequences=seq_lens_S.shape[0])
     if tokens == 0 or plan.max_query_len == 0:
         return
 
@@ -162,10 +166,14 @@ def paged_attention(
         *step, partial_THCD, None, partial_lse_THC, *scales, scale, window, softcap,
         *strides, *partial_THCD.stride()[:3], *partial_lse_THC.stride()[:2], **keywords,
     )  # fmt: skip
-    attention_merge_kernel[(tokens, heads)](
-        partial_THCD, partial_lse_THC, query_starts_S1, out_THD, sinks_H, lse_TH, plan.sequences, shares,
-        *out_THD.stride()[:2], _row_stride(lse_TH), **launch_attention_merge(head_dim=head_dim).keywords(),
-    )  # fmt: skip
+    merge_rows(
+        partial_THCD.permute(2, 0, 1, 3),
+        partial_lse_THC.permute(2, 0, 1),
+        out_THD,
+        sinks_H=sinks_H,
+        lse_TH=lse_TH,
+        query_starts_S1=query_starts_S1,
+    )
 
 
 def _row_stride(lse_TH: Tensor | None) -> int:

@@ -16,7 +16,7 @@ _PROGRAMS_PER_PROCESSOR = 2
 _MIN_SHARE_TOKENS = 256  # with fewer the merge costs more than the parallelism gains
 
 
-class _Tile(NamedTuple):
+class KeyTile(NamedTuple):
     """Rows of queries, keys, warps and pipeline stages.
 
     The address of a key hangs on a loaded entry of the block table, so that on NVIDIA it takes five stages,
@@ -34,23 +34,23 @@ class _Tile(NamedTuple):
 # memory fits (resources/attention.json has the numbers). Chosen from what the compiler reports, not from
 # measurements.
 _PREFILL = {
-    "sm_80": {64: _Tile(64, 64, 4, 5), 128: _Tile(64, 32, 4, 5), 256: _Tile(64, 32, 8, 5)},
-    "sm_86": {64: _Tile(64, 64, 4, 5), 128: _Tile(64, 32, 4, 5), 256: _Tile(64, 16, 8, 5)},
-    "sm_90": {64: _Tile(128, 64, 8, 5), 128: _Tile(128, 64, 8, 5), 256: _Tile(128, 32, 8, 5)},
-    "gfx942": {64: _Tile(128, 64, 4, 3), 128: _Tile(128, 32, 4, 3), 256: _Tile(64, 32, 4, 3)},
+    "sm_80": {64: KeyTile(64, 64, 4, 5), 128: KeyTile(64, 32, 4, 5), 256: KeyTile(64, 32, 8, 5)},
+    "sm_86": {64: KeyTile(64, 64, 4, 5), 128: KeyTile(64, 32, 4, 5), 256: KeyTile(64, 16, 8, 5)},
+    "sm_90": {64: KeyTile(128, 64, 8, 5), 128: KeyTile(128, 64, 8, 5), 256: KeyTile(128, 32, 8, 5)},
+    "gfx942": {64: KeyTile(128, 64, 4, 3), 128: KeyTile(128, 32, 4, 3), 256: KeyTile(64, 32, 4, 3)},
 }
 _DECODE = {
-    "cuda": {64: _Tile(16, 128, 4, 5), 128: _Tile(16, 64, 4, 5), 256: _Tile(16, 32, 4, 5)},
-    "hip": {64: _Tile(16, 64, 4, 3), 128: _Tile(16, 64, 4, 3), 256: _Tile(16, 32, 4, 3)},
+    "cuda": {64: KeyTile(16, 128, 4, 5), 128: KeyTile(16, 64, 4, 5), 256: KeyTile(16, 32, 4, 5)},
+    "hip": {64: KeyTile(16, 64, 4, 3), 128: KeyTile(16, 64, 4, 3), 256: KeyTile(16, 32, 4, 3)},
 }
 # NVIDIA's matrix units take no IEEE float32. Scalar products keep their operands in registers: small tiles.
 _PREFILL_FLOAT32 = {
-    "cuda": dict.fromkeys((64, 128, 256), _Tile(32, 16, 8, 5)),
-    "hip": {64: _Tile(64, 32, 4, 3), 128: _Tile(64, 16, 4, 3), 256: _Tile(32, 16, 4, 3)},
+    "cuda": dict.fromkeys((64, 128, 256), KeyTile(32, 16, 8, 5)),
+    "hip": {64: KeyTile(64, 32, 4, 3), 128: KeyTile(64, 16, 4, 3), 256: KeyTile(32, 16, 4, 3)},
 }
 _DECODE_FLOAT32 = {
-    "cuda": dict.fromkeys((64, 128, 256), _Tile(16, 16, 8, 5)),
-    "hip": dict.fromkeys((64, 128, 256), _Tile(16, 16, 4, 3)),
+    "cuda": dict.fromkeys((64, 128, 256), KeyTile(16, 16, 8, 5)),
+    "hip": dict.fromkeys((64, 128, 256), KeyTile(16, 16, 4, 3)),
 }
 
 
@@ -111,11 +111,3 @@ def attention_shares(
     visible = max_seq_len if window is None else min(max_seq_len, window + max_query_len - 1)
     to_fill = _PROGRAMS_PER_PROCESSOR * architecture.processors // (sequences * kv_heads)
     return max(1, min(to_fill, visible // _MIN_SHARE_TOKENS))
-
-
-def launch_attention_merge(*, head_dim: int) -> Launch:
-    """The merge of shares: one row a program, 16 shares at a time."""
-    return Launch(
-        constants={"HEAD_DIM": head_dim, "PADDED_DIM": max(16, next_power_of_2(head_dim)), "TILE_C": 16},
-        num_warps=4,
-    )

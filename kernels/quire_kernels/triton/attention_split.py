@@ -1,19 +1,16 @@
 """Split attention: a decoding sequence's keys shared out to several programs, whose results are then merged.
 
 With few sequences and long contexts one program a sequence leaves most of the GPU idle. Each share is an
-attention of its own, with output and log-sum-exp, and shares merge exactly (Dao et al., "Flash-Decoding for
-long-context inference", 2023). With a single share the kernel writes the result itself and nothing is merged.
+attention of its own, with output and log-sum-exp (Dao et al., "Flash-Decoding for long-context inference",
+2023), and `merge` makes one of them. With a single share the kernel writes the result itself.
 """
 
 import triton
 import triton.language as tl
 
 from quire_kernels.triton.attention_tile import (
-    LN2,
-    LOG2E,
     attend,
     finish_softmax,
-    finite_or_zero,
     load_rows,
     place_rows,
     start_softmax,
@@ -98,54 +95,3 @@ def attention_split_kernel(
     store_rows(out, offset_M, real_M, out_MD, HEAD_DIM, PADDED_DIM)
     if lse is not None:
         tl.store(lse + token_M * stride_lse_token + head_M * stride_lse_head + share, lse_M, mask=real_M)
-
-
-@triton.jit(do_not_specialize=["sequences", "shares"])
-def attention_merge_kernel(
-    partial_out,
-    partial_lse,
-    query_starts,
-    out,
-    sinks,
-    lse,
-    sequences,
-    shares,
-    stride_out_token,
-    stride_out_head,
-    stride_lse,
-    HEAD_DIM: tl.constexpr,
-    PADDED_DIM: tl.constexpr,
-    TILE_C: tl.constexpr,
-):
-    """Grid (tokens, heads): merges the shares of a row, TILE_C at a time. Partial tensors are contiguous."""
-    token = tl.program_id(0).to(tl.int64)
-    head = tl.program_id(1)
-    if token >= tl.load(query_starts + sequences):
-        return
-    first_share = (token * tl.num_programs(1) + head) * shares
-    peak = float("-inf")
-    total = 0.0
-    if sinks is not None:
-        sink = tl.load(sinks + head)
-        peak = sink * LOG2E
-        total = tl.where(sink == float("-inf"), 0.0, 1.0)
-    acc_D = tl.zeros([PADDED_DIM], dtype=tl.float32)
-    for first in range(0, shares, TILE_C):
-        share_C = first + tl.arange(0, TILE_C)
-        lse_C = tl.load(partial_lse + first_share + share_C, mask=share_C < shares, other=float("-inf"))
-        offset_C = (first_share + share_C) * HEAD_DIM
-        part_CD = load_rows(partial_out, offset_C, share_C < shares, HEAD_DIM, PADDED_DIM, MASKED=True)
-        new_peak = tl.maximum(peak, tl.max(lse_C, 0) * LOG2E)
-        shift = finite_or_zero(new_peak)
-        weight_C = tl.exp2(lse_C * LOG2E - shift)
-        decay = tl.exp2(peak - shift)
-        acc_D = acc_D * decay + tl.sum(weight_C[:, None] * part_CD, 0)
-        total = total * decay + tl.sum(weight_C, 0)
-        peak = new_peak
-
-    dim_D = tl.arange(0, PADDED_DIM)
-    row = out + token * stride_out_token + head * stride_out_head
-    total = tl.where(total == 0.0, 1.0, total)
-    tl.store(row + dim_D, (acc_D / total).to(out.dtype.element_ty), mask=dim_D < HEAD_DIM)
-    if lse is not None:
-        tl.store(lse + token * stride_lse + head, (peak + tl.log2(total)) * LN2)

@@ -1,4 +1,4 @@
-"""One tile of queries against the tiles of its keys: what both attention kernels are made of.
+"""One tile of queries against the tiles of its keys: what the attention kernels are made of.
 
 Online softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
 "FlashAttention", 2022) over a paged cache (Kwon et al., "PagedAttention", 2023), in powers of two.
@@ -69,6 +69,16 @@ def start_softmax(sinks, head_M, real_M):
     else:
         sink_M = tl.load(sinks + head_M, mask=real_M, other=0.0)
         return sink_M * LOG2E, tl.where(sink_M == float("-inf"), 0.0, 1.0)
+
+
+@triton.jit
+def soften(score_MN, peak_M, total_M):
+    """(weights of these keys, by what to multiply earlier sums, peak score, sum of weights) after a tile."""
+    new_peak_M = tl.maximum(peak_M, tl.max(score_MN, 1))
+    shift_M = finite_or_zero(new_peak_M)
+    weight_MN = tl.exp2(score_MN - shift_M[:, None])
+    decay_M = tl.exp2(peak_M - shift_M)
+    return weight_MN, decay_M, new_peak_M, total_M * decay_M + tl.sum(weight_MN, 1)
 
 
 @triton.jit
@@ -152,13 +162,7 @@ def attend(
                 visible_MN &= key_N[None, :] > position_M[:, None] - window
             score_MN = tl.where(visible_MN, score_MN, float("-inf"))
 
-        new_peak_M = tl.maximum(peak_M, tl.max(score_MN, 1))
-        shift_M = finite_or_zero(new_peak_M)
-        weight_MN = tl.exp2(score_MN - shift_M[:, None])
-        decay_M = tl.exp2(peak_M - shift_M)
-        total_M = total_M * decay_M + tl.sum(weight_MN, 1)
-        peak_M = new_peak_M
-
+        weight_MN, decay_M, peak_M, total_M = soften(score_MN, peak_M, total_M)
         v_ND = load_rows(values, offset_N, present_N, HEAD_DIM, PADDED_DIM, MASKED)
         if v_scales is not None:
             v_scale_N = load_scales(v_scales, scales_N, present_N, v_ND.dtype, MASKED)

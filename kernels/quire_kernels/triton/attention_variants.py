@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quire_kernels.triton.attention_launch import launch_attention, launch_attention_merge
-from quire_kernels.triton.attention_split import attention_merge_kernel, attention_split_kernel
+from quire_kernels.triton.attention_launch import launch_attention
+from quire_kernels.triton.attention_split import attention_split_kernel
 from quire_kernels.triton.attention_unified import attention_unified_kernel
 from quire_kernels.triton.codes import cache_types
 from quire_kernels.triton.launch import Architecture, Launch
@@ -24,7 +24,7 @@ _SCRATCH_ALLOWED = {
 
 
 def variants(architecture: Architecture) -> Iterator[Variant]:
-    """Both attention kernels and the merge."""
+    """Both attention kernels."""
     for head_dim in (64, 80, 96, 128, 256):
         for dtype in ("bf16", "fp32"):
             yield _unified(architecture, dtype=dtype, head_dim=head_dim)
@@ -47,16 +47,6 @@ def variants(architecture: Architecture) -> Iterator[Variant]:
     for code in ("int8", "e4m3"):
         yield _unified(architecture, dtype="bf16", head_dim=128, code=code)
         yield _split(architecture, dtype="bf16", head_dim=128, code=code)
-    merged = {"partial_out": "*fp32", "partial_lse": "*fp32", "query_starts": "*i32"}
-    counts = {"sequences": "i32", "shares": "i32"}
-    for dtype, head_dim, options in (("bf16", 128, {}), ("fp32", 80, {"sinks": "*fp32", "lse": "*fp32"})):
-        yield Variant(
-            name=f"merge-{dtype}-d{head_dim}",
-            kernel=attention_merge_kernel,
-            types={**merged, **counts, "out": f"*{dtype}", "sinks": None, "lse": None, **options},
-            launch=launch_attention_merge(head_dim=head_dim),
-            unaligned=_UNALIGNED,
-        )
 
 
 def _unified(

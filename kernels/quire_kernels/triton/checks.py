@@ -48,6 +48,25 @@ def check_rows(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} has strides {tensor.stride()}; the last dimension must be contiguous")
 
 
+MAX_VOCABULARY = 1 << 22
+"""So that the sum of a row's integer weights fits 63 bits."""
+
+
+def check_sampling(logits_RV: Tensor, parameters: dict[str, tuple[Tensor, torch.dtype]]) -> None:
+    """Rows of logits, and tensors that have one element of a type for each row."""
+    import torch
+
+    rows, vocab = logits_RV.shape
+    if not 0 < vocab <= MAX_VOCABULARY:
+        raise ValueError(f"logits_RV has rows of {vocab} tokens; supported: 1 to {MAX_VOCABULARY}")
+    check_dtype("logits_RV", logits_RV, torch.float32)
+    check_rows("logits_RV", logits_RV)
+    for name, (tensor, dtype) in parameters.items():
+        check_shape(name, tensor, rows)
+        check_dtype(name, tensor, dtype)
+        check_rows(name, tensor)
+
+
 def check_cache(k_cache: Tensor, v_cache: Tensor, *, kv_heads: int, head_dim: int) -> None:
     """Both halves of one layer's cache, [N, K, B, D] of one type and with the same strides."""
     blocks, _, block_size, _ = k_cache.shape
@@ -102,10 +121,7 @@ def check_attention(
     v_scales_NKB: Tensor | None,
 ) -> None:
     """The arguments of `paged_attention`, but for what the plan checks."""
-    import torch
-
     tokens, heads, head_dim = q_THD.shape
-    sequences = seq_lens_S.shape[0]
     check_float("q_THD", q_THD)
     check_interpreted("q_THD", q_THD)
     if head_dim > max_head_dim:
@@ -115,11 +131,52 @@ def check_attention(
     check_cache(k_cache, v_cache, kv_heads=k_cache.shape[1], head_dim=head_dim)
     check_elements(k_cache, v_cache, q_THD.dtype, k_scales_NKB=k_scales_NKB, v_scales_NKB=v_scales_NKB)
     check_shape("out_THD", out_THD, tokens, heads, head_dim)
-    check_shape("query_starts_S1", query_starts_S1, sequences + 1)
-    check_shape("tables_SM", tables_SM, sequences, tables_SM.shape[-1])
     for name, tensor in (("q_THD", q_THD), ("out_THD", out_THD)):
         check_dtype(name, tensor, q_THD.dtype)
         check_rows(name, tensor)
+    check_step(tables_SM, query_starts_S1, seq_lens_S)
+    check_optional("sinks_H", sinks_H, heads)
+    check_optional("lse_TH", lse_TH, tokens, heads)
+
+
+def check_latent_attention(
+    q_THW: Tensor,
+    cache_NBW: Tensor,
+    tables_SM: Tensor,
+    query_starts_S1: Tensor,
+    seq_lens_S: Tensor,
+    out_THV: Tensor,
+    *,
+    max_latent_dim: int,
+    max_rotary_dim: int,
+    lse_TH: Tensor | None,
+) -> None:
+    """The arguments of `mla_decode`, but for what the plan checks."""
+    tokens, heads, width = q_THW.shape
+    latent_dim = out_THV.shape[-1]
+    check_float("q_THW", q_THW)
+    check_interpreted("q_THW", q_THW)
+    if not (0 < latent_dim <= max_latent_dim and 0 < width - latent_dim <= max_rotary_dim):
+        raise ValueError(
+            f"q_THW has {width} columns, {latent_dim} of them of out_THV's; supported: "
+            f"1 to {max_latent_dim} and 1 to {max_rotary_dim} more"
+        )
+    check_shape("cache_NBW", cache_NBW, *cache_NBW.shape[:2], width)
+    check_shape("out_THV", out_THV, tokens, heads, latent_dim)
+    for name, tensor in (("q_THW", q_THW), ("cache_NBW", cache_NBW), ("out_THV", out_THV)):
+        check_dtype(name, tensor, q_THW.dtype)
+        check_rows(name, tensor)
+    check_step(tables_SM, query_starts_S1, seq_lens_S)
+    check_optional("lse_TH", lse_TH, tokens, heads)
+
+
+def check_step(tables_SM: Tensor, query_starts_S1: Tensor, seq_lens_S: Tensor) -> None:
+    """What says which rows and which blocks are whose."""
+    import torch
+
+    (sequences,) = seq_lens_S.shape
+    check_shape("query_starts_S1", query_starts_S1, sequences + 1)
+    check_shape("tables_SM", tables_SM, sequences, tables_SM.shape[-1])
     for name, tensor in (
         ("tables_SM", tables_SM),
         ("query_starts_S1", query_starts_S1),
@@ -127,8 +184,13 @@ def check_attention(
     ):
         check_dtype(name, tensor, torch.int32)
         check_rows(name, tensor)
-    for name, tensor, shape in (("sinks_H", sinks_H, (heads,)), ("lse_TH", lse_TH, (tokens, heads))):
-        if tensor is not None:
-            check_shape(name, tensor, *shape)
-            check_dtype(name, tensor, torch.float32)
-            check_rows(name, tensor)
+
+
+def check_optional(name: str, tensor: Tensor | None, *shape: int) -> None:
+    """A tensor of float32 that may be left out."""
+    import torch
+
+    if tensor is not None:
+        check_shape(name, tensor, *shape)
+        check_dtype(name, tensor, torch.float32)
+        check_rows(name, tensor)

@@ -24,7 +24,7 @@ from pathlib import Path
 import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from quire_kernels.triton.launch import ARCHITECTURES, Architecture
 from quire_kernels.triton.variants import FAMILIES, Variant, variants
@@ -81,16 +81,21 @@ def specialize(variant: Variant) -> Specialization:
     )
 
 
-def compile_variant(variant: Variant, architecture: Architecture) -> Resources:
+def compile_kernel(variant: Variant, architecture: Architecture) -> CompiledKernel:
     """Compiles in this process."""
     kernel = variant.kernel
     special = specialize(variant)
     attributes = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in special.aligned}
-    compiled = triton.compile(
+    return triton.compile(
         ASTSource(kernel, special.signature, special.constants, attributes),
         target=GPUTarget(architecture.backend, architecture.arch, architecture.warp_size),
         options=variant.launch.options(),
     )
+
+
+def compile_variant(variant: Variant, architecture: Architecture) -> Resources:
+    """Compiles in this process, too."""
+    compiled = compile_kernel(variant, architecture)
     if architecture.backend == "cuda":
         registers, scratch = _cubin_resources(compiled.asm["cubin"])
     else:

@@ -59,10 +59,16 @@ class Launch:
     constants: dict[str, int | bool]
     num_warps: int
     num_stages: int = 1
+    fp_fusion: bool = True
+    """Whether a product and a sum may be rounded as one."""
 
     def options(self) -> dict[str, int | bool]:
         """The compiler's options; floating-point fusion is among them because its default is changing."""
-        return {"num_warps": self.num_warps, "num_stages": self.num_stages, "enable_fp_fusion": True}
+        return {
+            "num_warps": self.num_warps,
+            "num_stages": self.num_stages,
+            "enable_fp_fusion": self.fp_fusion,
+        }
 
     def keywords(self) -> dict[str, int | bool]:
         """What a kernel call takes by keyword."""

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
-from quire_kernels.triton.checks import check_dtype, check_rows, check_shape
+from quire_kernels.triton.checks import check_sampling
 from quire_kernels.triton.launch import Architecture, Launch
 from quire_kernels.triton.sampling_search import (
-    UNIT,
     find_extremes,
-    find_kth_largest,
-    find_nucleus,
+    find_kept,
     load_logits,
     weigh,
 )
@@ -28,9 +26,6 @@ from quire_kernels.triton.variants import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MAX_VOCABULARY = 1 << 22
-"""So that the sum of a row's integer weights fits 63 bits."""
 
 
 def sample_tokens(
@@ -47,11 +42,6 @@ def sample_tokens(
     """Writes a token id a row; see `quire_kernels`."""
     import torch
 
-    rows, vocab = logits_RV.shape
-    if not 0 < vocab <= MAX_VOCABULARY:
-        raise ValueError(f"logits_RV has rows of {vocab} tokens; supported: 1 to {MAX_VOCABULARY}")
-    check_dtype("logits_RV", logits_RV, torch.float32)
-    check_rows("logits_RV", logits_RV)
     parameters = {
         "tokens_R": (tokens_R, torch.int64),
         "temperatures_R": (temperatures_R, torch.float32),
@@ -61,10 +51,8 @@ def sample_tokens(
         "seeds_R": (seeds_R, torch.int64),
         "positions_R": (positions_R, torch.int64),
     }
-    for name, (tensor, dtype) in parameters.items():
-        check_shape(name, tensor, rows)
-        check_dtype(name, tensor, dtype)
-        check_rows(name, tensor)
+    check_sampling(logits_RV, parameters)
+    rows, vocab = logits_RV.shape
     if rows == 0:
         return
     sample_tokens_kernel[(rows,)](
@@ -104,19 +92,12 @@ def sample_tokens_kernel(
         tl.store(tokens + r, greedy.to(tl.int64))
         return
 
-    least_logit = float("-inf")
     top_k = tl.load(top_ks + r)
-    if top_k < vocab:
-        least_logit = find_kth_largest(row, vocab, top_k, low, peak, TILE_V)
-    border = tl.full([], -1, tl.int64)
-    border_kept = tl.full([], 0, tl.int64)
     top_p = tl.load(top_ps + r)
-    if top_p < 1.0:
-        border, border_kept = find_nucleus(row, vocab, peak, temperature, least_logit, top_p, TILE_V)
-    least = tl.ceil(tl.load(min_ps + r) * UNIT).to(tl.int64)
-    if border < least:  # min-p keeps no token at the border
-        border = least - 1
-        border_kept = tl.full([], 0, tl.int64)
+    min_p = tl.load(min_ps + r)
+    least_logit, border, border_kept = find_kept(
+        row, vocab, low, peak, temperature, top_k, top_p, min_p, TILE_V
+    )
 
     total_V = tl.zeros([TILE_V], tl.int64)
     for first in range(0, vocab, TILE_V):

@@ -45,6 +45,26 @@ def find_extremes(row, vocab, TILE_V: tl.constexpr):
 
 
 @triton.jit
+def find_kept(row, vocab, low, peak, temperature, top_k, top_p, min_p, TILE_V: tl.constexpr):
+    """(least_logit, border, kept): what top-k, top-p and min-p leave, as weights from `least_logit` on.
+
+    It is every token whose weight is more than `border`, and the first `kept` of just that weight.
+    """
+    least_logit = float("-inf")
+    if top_k < vocab:
+        least_logit = find_kth_largest(row, vocab, top_k, low, peak, TILE_V)
+    border = tl.full([], -1, tl.int64)
+    kept = tl.full([], 0, tl.int64)
+    if top_p < 1.0:
+        border, kept = find_nucleus(row, vocab, peak, temperature, least_logit, top_p, TILE_V)
+    least = tl.ceil(min_p * UNIT).to(tl.int64)
+    if border < least:  # min-p keeps no token at the border
+        border = least - 1
+        kept = tl.full([], 0, tl.int64)
+    return least_logit, border, kept
+
+
+@triton.jit
 def find_kth_largest(row, vocab, k, low, high, TILE_V: tl.constexpr):
     """The smallest logit that fewer than k exceed, of those from `low` to `high`, which is the largest."""
     while low < high:

@@ -78,19 +78,24 @@ def tuning_cases(device: torch.device, *, small: bool = False) -> Iterator[Tunin
     """All cases that a GPU can be tuned for; `small` has problems that an interpreter can compute."""
     from quire_kernels.triton.fp8 import has_fp8
     from quire_kernels.triton.launch import architecture_of
+    from quire_kernels.triton.tuning_states import merge_cases, mla_cases
 
     yield from _attention_cases(device, small)
+    yield from merge_cases(device, small)
+    yield from mla_cases(device, small)
     yield from _groupwise_cases(device, small)
     yield from _grouped_cases(device, small)
     if has_fp8(architecture_of(device)):
         yield from _fp8_cases(device, small)
 
 
-def _grid(**values: tuple[int, ...]) -> tuple[dict[str, int], ...]:
+def grid(**values: tuple[int, ...]) -> tuple[dict[str, int], ...]:
+    """Every combination of the values, as tiles."""
     return tuple(dict(zip(values, each, strict=True)) for each in product(*values.values()))
 
 
-def _dtype(small: bool) -> torch.dtype:
+def narrow_dtype(small: bool) -> torch.dtype:
+    """What models are kept in; an interpreter multiplies only one of the two."""
     import torch
 
     return torch.float16 if small else torch.bfloat16
@@ -99,8 +104,8 @@ def _dtype(small: bool) -> torch.dtype:
 def _attention_cases(device: torch.device, small: bool) -> Iterator[TuningCase]:
     for head_dim in (64, 128, 256):
         for mode, candidates in (
-            ("decode", _grid(n=(32, 64, 128), warps=(2, 4, 8), stages=(3, 4, 5))),
-            ("prefill", _grid(m=(64, 128), n=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5))),
+            ("decode", grid(n=(32, 64, 128), warps=(2, 4, 8), stages=(3, 4, 5))),
+            ("prefill", grid(m=(64, 128), n=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5))),
         ):
             yield TuningCase(
                 family="attention",
@@ -121,7 +126,7 @@ def _attention_call(device: torch.device, head_dim: int, decode: bool, small: bo
     sequences, queries = (2 if small else 32, 1) if decode else (1, context)
     blocks = -(-context // block)
     cache = [
-        torch.randn(sequences * blocks, kv_heads, block, head_dim, device=device).to(_dtype(small))
+        torch.randn(sequences * blocks, kv_heads, block, head_dim, device=device).to(narrow_dtype(small))
         for _ in range(2)
     ]
     tables = torch.randperm(sequences * blocks, device=device).to(torch.int32).view(sequences, blocks)
@@ -129,7 +134,7 @@ def _attention_call(device: torch.device, head_dim: int, decode: bool, small: bo
         torch.arange(sequences + 1, dtype=torch.int32) * queries,
         torch.full((sequences,), context, dtype=torch.int32),
     )
-    q_THD = torch.randn(sequences * queries, heads, head_dim, device=device).to(_dtype(small))
+    q_THD = torch.randn(sequences * queries, heads, head_dim, device=device).to(narrow_dtype(small))
     plan = plan_attention(*host, heads=heads, kv_heads=kv_heads, block_size=block)
     step = (q_THD, *cache, tables, *(each.to(device) for each in host), torch.empty_like(q_THD))
     return lambda: paged_attention(*step, scale=head_dim**-0.5, plan=plan)
@@ -144,7 +149,7 @@ def _groupwise_cases(device: torch.device, small: bool) -> Iterator[TuningCase]:
         yield TuningCase(
             family="groupwise",
             case=f"w{bits}-x2-g{group}-t{tokens}",
-            candidates=_grid(o=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5)),
+            candidates=grid(o=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5)),
             make=lambda b=bits, g=group, t=tokens: _groupwise_call(device, b, g, t, small),
         )
 
@@ -164,7 +169,7 @@ def _groupwise_call(device: torch.device, bits: int, group: int, tokens: int, sm
         bits=bits,
         group_size=group,
     )
-    x_TI = torch.randn(tokens, inputs, device=device).to(_dtype(small))
+    x_TI = torch.randn(tokens, inputs, device=device).to(narrow_dtype(small))
     return lambda: linear(x_TI)
 
 
@@ -173,7 +178,7 @@ def _grouped_cases(device: torch.device, small: bool) -> Iterator[TuningCase]:
         yield TuningCase(
             family="grouped",
             case=f"x2-t{tokens}",
-            candidates=_grid(o=(64, 128), i=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5)),
+            candidates=grid(o=(64, 128), i=(32, 64, 128), warps=(4, 8), stages=(2, 3, 4, 5)),
             make=lambda t=tokens: _grouped_call(device, t, small),
         )
 
@@ -186,8 +191,8 @@ def _grouped_call(device: torch.device, tokens: int, small: bool) -> Call:
 
     inputs, outputs = _sizes(small)
     experts = 2 if small else 8
-    weight_XOI = torch.randn(experts, outputs, inputs, device=device).to(_dtype(small))
-    x_TI = torch.randn(experts * tokens, inputs, device=device).to(_dtype(small))
+    weight_XOI = torch.randn(experts, outputs, inputs, device=device).to(narrow_dtype(small))
+    x_TI = torch.randn(experts * tokens, inputs, device=device).to(narrow_dtype(small))
     ends_X = (torch.arange(1, experts + 1, device=device) * tokens).to(torch.int32)
     out_TO = x_TI.new_empty((experts * tokens, outputs))
     return lambda: grouped_linear(x_TI, weight_XOI, ends_X, out_TO)
@@ -198,7 +203,7 @@ def _fp8_cases(device: torch.device, small: bool) -> Iterator[TuningCase]:
         yield TuningCase(
             family="fp8",
             case=f"t{tokens}",
-            candidates=_grid(o=(64, 128), i=(64, 128, 256), warps=(4, 8), stages=(2, 3, 4, 5)),
+            candidates=grid(o=(64, 128), i=(64, 128, 256), warps=(4, 8), stages=(2, 3, 4, 5)),
             make=lambda t=tokens: _fp8_call(device, t, small),
         )
 
@@ -210,8 +215,8 @@ def _fp8_call(device: torch.device, tokens: int, small: bool) -> Call:
 
     inputs, outputs = _sizes(small)
     x, weight = (
-        quantise_rows_fp8(torch.randn(rows, inputs, device=device).to(_dtype(small)))
+        quantise_rows_fp8(torch.randn(rows, inputs, device=device).to(narrow_dtype(small)))
         for rows in (tokens, outputs)
     )
-    out_TO = torch.empty(tokens, outputs, dtype=_dtype(small), device=device)
+    out_TO = torch.empty(tokens, outputs, dtype=narrow_dtype(small), device=device)
     return lambda: fp8_linear(*x, *weight, None, out_TO)

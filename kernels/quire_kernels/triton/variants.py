@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "attention",
+    "merge",
+    "mla",
     "cache",
     "norm",
     "rotary",
     "activation",
     "rotate_store",
     "sampling",
+    "gumbel",
     "products",
     "grouped",
     "groupwise",

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     if not cases:
         raise UserError(
             f"tune-kernels: no case is like {options.only!r}; there are attention/decode-x2-d128 "
-            "and others in attention, groupwise, grouped, fp8"
+            "and others in attention, merge, mla, groupwise, grouped, fp8"
         )
     for case in cases:
         write_tile(architecture, case.family, case.case, None, origin=origin)

@@ -1,7 +1,8 @@
-"""From the rows' parameters to one launch of the sampling kernel."""
+"""From the rows' parameters to one launch of a sampling kernel."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from quire.errors import MissingCapability
@@ -14,15 +15,28 @@ if TYPE_CHECKING:
 
 def sample_by_kernel(logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
     """Token ids, int64 [R], of `quire_kernels.triton.sample_tokens`. Nothing waits for the GPU."""
-    import numpy as np
     import torch
 
-    from quire.runtime.staging import to_device
+    kernels = sampling_kernels("standard")
+    tokens_R = torch.empty(len(rows.params), dtype=torch.int64, device=logits_RV.device)
+    kernels.sample_tokens(logits_RV, tokens_R, **row_tensors(logits_RV, rows))
+    return tokens_R
 
+
+def sampling_kernels(sampler: str) -> ModuleType:
+    """`quire_kernels.triton`, for the sampler of that name."""
     try:
-        from quire_kernels.triton import sample_tokens
+        from quire_kernels import triton
     except ModuleNotFoundError as error:
-        raise MissingCapability(f"sampler=standard on a GPU: {error}; temperature=0 needs none") from None
+        raise MissingCapability(f"sampler={sampler} on a GPU: {error}; temperature=0 needs none") from None
+    return triton
+
+
+def row_tensors(logits_RV: torch.Tensor, rows: SamplingRows) -> dict[str, torch.Tensor]:
+    """What the kernels want to know of each row, under their names for it, where the logits are."""
+    import numpy as np
+
+    from quire.runtime.staging import to_device
 
     vocab = logits_RV.shape[1]
     params = rows.params
@@ -36,7 +50,4 @@ def sample_by_kernel(logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tenso
         "seeds_R": np.array(rows.seeds, np.uint64).view(np.int64),
         "positions_R": np.array(rows.positions, np.int64),
     }
-    tensors = dict(zip(arrays, to_device([*arrays.values()], logits_RV.device), strict=True))
-    tokens_R = torch.empty(len(params), dtype=torch.int64, device=logits_RV.device)
-    sample_tokens(logits_RV, tokens_R, **tensors)
-    return tokens_R
+    return dict(zip(arrays, to_device([*arrays.values()], logits_RV.device), strict=True))
