@@ -33,8 +33,12 @@ class Share:
 
     def of(self, total: int) -> tuple[int, int]:
         """(start, end) of this rank's part of `total` things in order; the last ranks may have fewer."""
-        each = -(-total // self.size)
+        each = self.longest(total)
         return min(self.rank * each, total), min((self.rank + 1) * each, total)
+
+    def longest(self, total: int) -> int:
+        """The most that any rank has of `total` things."""
+        return -(-total // self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,8 @@ class ShardedHead(Head):
     def logits(self, hidden_RE: torch.Tensor) -> torch.Tensor:
         from torch.nn import functional
 
-        each = -(-self._vocab_size // self._group.share.size)
         mine_RV = self._head.logits(hidden_RE)
-        padded_RV = functional.pad(mine_RV, (0, each - mine_RV.shape[1]))
-        return self._group.join_columns(padded_RV)[:, : self._vocab_size].contiguous()
+        missing = self._group.share.longest(self._vocab_size) - mine_RV.shape[1]
+        if missing:
+            mine_RV = functional.pad(mine_RV, (0, missing))
+        return self._group.join_columns(mine_RV)[:, : self._vocab_size].contiguous()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quire.interfaces.sampler import Sampler, SamplingRows
-from quire_plugins.samplers.standard import argmax, float32_temperature, kept_weights, take_rows
+from quire_plugins.samplers.standard import argmax, choose, float32_temperature, kept_weights, take_rows
 
 if TYPE_CHECKING:
     import torch
@@ -55,21 +55,8 @@ class GumbelSampler(Sampler):
         del config
 
     def sample(self, logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
-        import torch
-
-        drawn = [r for r, params in enumerate(rows.params) if params.temperature > 0]
-        if not drawn:
-            return argmax(logits_RV)
-        if logits_RV.is_cuda:
-            return draw_by_kernel(logits_RV, rows)
-        tokens_R = torch.empty(len(rows.params), dtype=torch.int64)
-        if greedy := [r for r, params in enumerate(rows.params) if params.temperature == 0]:
-            tokens_R[greedy] = argmax(take_rows(logits_RV, greedy))
-        slab = max(1, _SLAB // logits_RV.shape[1])
-        for first in range(0, len(drawn), slab):
-            part = drawn[first : first + slab]
-            tokens_R[part] = _draw(take_rows(logits_RV, part), rows.select(part))
-        return tokens_R
+        slab = _SLAB // logits_RV.shape[1]
+        return choose(logits_RV, rows, _draw, slab=slab, by_kernel=draw_by_kernel)
 
 
 def draw_by_kernel(logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:

@@ -10,7 +10,7 @@ is below 2**-40 of the most probable token is never drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from quire.engine.request import SamplingParams
+
+    Draw = Callable[[torch.Tensor, SamplingRows], torch.Tensor]
 
 _UNIT_BITS = 40
 _LEADING_BITS = 6
@@ -50,31 +52,44 @@ class StandardSampler(Sampler):
         del config
 
     def sample(self, logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
-        import numpy as np
-        import torch
+        from quire_plugins.samplers.by_kernel import sample_by_kernel
 
-        from quire.rng import uniform
+        slab = _SLAB // max(logits_RV.shape[1], _BUCKETS)
+        return choose(logits_RV, rows, _draw_rows, slab=slab, by_kernel=sample_by_kernel)
 
-        drawn = [r for r, params in enumerate(rows.params) if params.temperature > 0]
-        if not drawn:
-            return argmax(logits_RV)
-        if logits_RV.is_cuda:
-            from quire_plugins.samplers.by_kernel import sample_by_kernel
 
-            return sample_by_kernel(logits_RV, rows)
-        tokens_R = torch.empty(len(rows.params), dtype=torch.int64)
-        if greedy := [r for r, params in enumerate(rows.params) if params.temperature == 0]:
-            tokens_R[greedy] = argmax(logits_RV[greedy])
-        uniforms_R = uniform(
-            np.array([rows.seeds[r] for r in drawn], dtype=np.uint64),
-            np.array([rows.positions[r] for r in drawn], dtype=np.uint64),
-        )
-        slab = max(1, _SLAB // max(logits_RV.shape[1], _BUCKETS))
-        for first in range(0, len(drawn), slab):
-            part = drawn[first : first + slab]
-            weights_RV = kept_weights(take_rows(logits_RV, part), [rows.params[r] for r in part])
-            tokens_R[part] = draw(weights_RV, torch.from_numpy(uniforms_R[first : first + slab]))
-        return tokens_R
+def choose(
+    logits_RV: torch.Tensor, rows: SamplingRows, draw: Draw, *, slab: int, by_kernel: Draw
+) -> torch.Tensor:
+    """Token ids, int64 [R]: of greedy rows the largest logit, of the others what `draw` makes of a copy of
+    their logits, `slab` of them at a time (at least one). On a GPU `by_kernel` does it all.
+    """
+    import torch
+
+    drawn = [r for r, params in enumerate(rows.params) if params.temperature > 0]
+    if not drawn:
+        return argmax(logits_RV)
+    if logits_RV.is_cuda:
+        return by_kernel(logits_RV, rows)
+    tokens_R = torch.empty(len(rows.params), dtype=torch.int64)
+    if greedy := [r for r, params in enumerate(rows.params) if params.temperature == 0]:
+        tokens_R[greedy] = argmax(take_rows(logits_RV, greedy))
+    slab = max(1, slab)
+    for first in range(0, len(drawn), slab):
+        part = drawn[first : first + slab]
+        tokens_R[part] = draw(take_rows(logits_RV, part), rows.select(part))
+    return tokens_R
+
+
+def _draw_rows(logits_RV: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
+    """Token ids [R] of rows whose temperature is above 0."""
+    import numpy as np
+    import torch
+
+    from quire.rng import uniform
+
+    uniforms_R = uniform(np.array(rows.seeds, dtype=np.uint64), np.array(rows.positions, dtype=np.uint64))
+    return draw(kept_weights(logits_RV, rows.params), torch.from_numpy(uniforms_R))
 
 
 def argmax(logits_RV: torch.Tensor) -> torch.Tensor:
