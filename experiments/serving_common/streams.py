@@ -9,6 +9,7 @@ for each piece; what comes meanwhile is seen that much later.
 from __future__ import annotations
 
 import json
+import select
 import selectors
 import socket
 import time
@@ -89,7 +90,7 @@ def stream(
         while head is not None or living:
             now = time.perf_counter() - origin
             while head is not None and (living < concurrency if concurrency else head.at <= now):
-                connection = idle.pop() if idle else _connect(port)
+                connection = _take_open(idle) or _connect(port)
                 answer = Answer(head, time.perf_counter() - origin)
                 connection.sendall(_request(head))
                 selector.register(connection, selectors.EVENT_READ, answer)
@@ -144,6 +145,16 @@ def metrics(port: int, *names: str, prefix: str = "quire") -> dict[str, float]:
 
 def _request(job: Job) -> bytes:
     return request_bytes(job.path, job.body)
+
+
+def _take_open(idle: list[socket.socket]) -> socket.socket | None:
+    """One of the connections that wait, which the server has not closed meanwhile; the closed ones go."""
+    while idle:
+        connection = idle.pop()
+        if not select.select([connection], [], [], 0)[0]:
+            return connection
+        connection.close()  # between answers there is nothing to read but the end
+    return None
 
 
 def _connect(port: int) -> socket.socket:

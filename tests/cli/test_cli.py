@@ -187,6 +187,16 @@ def test_a_sweep_runs_every_combination(run):
     ]
 
 
+def test_options_may_stand_between_overrides(run):
+    done = run("seed=1,2", "-m", "task=show", "-cn", "capacity", "scheduler=sarathi")
+    assert done.returncode == 0, done.stderr
+    shown = [json.loads(file.read_text()) for file in run.directory.glob("multirun/*/*/*/shown.json")]
+    assert sorted((cell["seed"], cell["scheduler"]) for cell in shown) == [
+        (1, "SarathiConfig"),
+        (2, "SarathiConfig"),
+    ]
+
+
 @pytest.mark.parametrize(("how", "code"), [("refuse", 2), ("crash", 1)])
 def test_a_cell_that_fails_is_marked_and_the_sweep_goes_on(run, how, code):
     done = run("-m", "task=show", "seed=1,2", f"task.{how}=true,false")

@@ -104,12 +104,31 @@ def _run(words: list[str]) -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     run = hydra.main(config_path=str(config_directory()), config_name=CONFIG_NAME, **hydra_version())
+    command, sys.argv = sys.argv, [sys.argv[0], *options_first(words)]
     try:
-        run(job_of(sys.argv))()
+        run(job_of(command))()
     except COMPLAINTS as error:
         if full_error or isinstance(error, UserError):
             raise
         _refuse(explain(error, registry))
+
+
+def options_first(words: list[str]) -> list[str]:
+    """The same options and overrides, as Hydra takes them: its parser refuses overrides on both sides of an
+    option. Exits as it does if an option is unknown.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    overrides: list[str] = get_args_parser().parse_intermixed_args(words).overrides
+    left = iter([*overrides, None])
+    awaited = next(left)
+    options: list[str] = []
+    for word in words:
+        if word == awaited:
+            awaited = next(left)
+        else:
+            options.append(word)
+    return [*options, *overrides]
 
 
 def job_of(command: list[str]) -> Callable[[object], None]:
