@@ -20,10 +20,13 @@ Case = tuple[str, Callable[[], tuple[Tensor, Tensor]]]
 
 def check(box: Box) -> None:
     """One row a kernel, option and type. A failure says how far off it was and stops nothing."""
+    from check_cache import eight_bits
+    from check_experts import experts
+    from check_pages import pages
     from check_products import others, products
     from check_states import states
 
-    families = (_attention, _rowwise, products, others, states)
+    families = (_attention, _rowwise, products, experts, others, states, pages, eight_bits)
     dtypes = [torch.float32, torch.float16] if box.dry else [torch.float32, torch.float16, torch.bfloat16]
     for dtype in dtypes:
         draw = Draw(dtype=dtype, device=box.device)
@@ -76,29 +79,33 @@ def wide(*tensors: Tensor) -> list[Tensor]:
 
 def _attention(draw: Draw, dry: bool) -> Iterator[Case]:
     decode, mixed = [(1, 33), (1, 1), (1, 70)], [(40, 90), (1, 17), (3, 50)]
-    yield "attention: decode", lambda: _attend(draw, decode)
-    yield "attention: prefill, chunk, draft and decode", lambda: _attend(draw, mixed)
-    yield (
-        "attention: window, softcap, sinks",
-        lambda: _attend(draw, mixed, window=16, softcap=3.0, sinks=True),
-    )
+    yield "attention: decode", lambda: attend(draw, decode)
+    yield "attention: prefill, chunk, draft and decode", lambda: attend(draw, mixed)
+    options = {"window": 16, "softcap": 3.0, "sinks": True}
+    yield "attention: window, softcap, sinks", lambda: attend(draw, mixed, **options)
+    yield "attention: ALiBi, window, softcap, sinks", lambda: attend(draw, mixed, alibi=True, **options)
+    for head_dim in (32,) if dry else (64, 80, 128):
+        shape = {"head_dim": head_dim, "kv_heads": 4, "alibi": True}
+        yield f"attention: decode, {shape}", lambda s=shape: attend(draw, decode, **s)
+        yield f"attention: mixed, {shape}", lambda s=shape: attend(draw, mixed, **s)
     if dry:
         return
-    for head_dim in (64, 80, 96, 128, 256):
-        for group in (1, 4, 7):
+    # Each shape is two kernels to compile: all groups with the heads that most models have, one with others.
+    for head_dim, groups in ((64, (1, 4, 7)), (80, (4,)), (96, (1,)), (128, (1, 4, 7)), (256, (7,))):
+        for group in groups:
             shape = {"head_dim": head_dim, "heads": 2 * group}
-            yield f"attention: decode, {shape}", lambda s=shape: _attend(draw, decode, **s)
-            yield f"attention: mixed, {shape}", lambda s=shape: _attend(draw, mixed, **s)
+            yield f"attention: decode, {shape}", lambda s=shape: attend(draw, decode, **s)
+            yield f"attention: mixed, {shape}", lambda s=shape: attend(draw, mixed, **s)
     for block in (32, 64, 128):
-        yield f"attention: blocks of {block}", lambda b=block: _attend(draw, mixed, block_size=b)
+        yield f"attention: blocks of {block}", lambda b=block: attend(draw, mixed, block_size=b)
     long = [(1, 9000), (1, 4097)]
-    yield "attention: decode, long, shares merged", lambda: _attend(draw, long, heads=8, head_dim=128)
+    yield "attention: decode, long, shares merged", lambda: attend(draw, long, heads=8, head_dim=128)
     many = [(1, 100 + 7 * s) for s in range(64)]
-    yield "attention: decode, 64 sequences", lambda: _attend(draw, many, heads=8, head_dim=128)
-    yield "attention: prefill of 1,500", lambda: _attend(draw, [(1500, 1500), (300, 2000)], head_dim=128)
+    yield "attention: decode, 64 sequences", lambda: attend(draw, many, heads=8, head_dim=128)
+    yield "attention: prefill of 1,500", lambda: attend(draw, [(1500, 1500), (300, 2000)], head_dim=128)
 
 
-def _attend(
+def attend(
     draw: Draw,
     sequences: list[tuple[int, int]],
     *,
@@ -109,8 +116,13 @@ def _attend(
     window: int | None = None,
     softcap: float | None = None,
     sinks: bool = False,
+    alibi: bool = False,
+    code: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Stores the tokens of (queries, context) sequences in pages in random order, and attends."""
+    """Stores the tokens of (queries, context) sequences in pages in random order, and attends.
+
+    With a `code` the cache is one of 8 bits, and what is expected that of the values as they are rounded.
+    """
     from quire_kernels import reference
     from quire_kernels import triton as kernels
 
@@ -130,27 +142,39 @@ def _attend(
     k_TKD, v_TKD = draw.normal(tokens, kv_heads, head_dim), draw.normal(tokens, kv_heads, head_dim)
     q_THD = draw.normal(int(host[0][-1]), heads, head_dim)
     sinks_H = torch.randn(heads) if sinks else None
+    slopes_H = 0.5 ** torch.linspace(1, 8, heads) if alibi else None
+    of_heads = {"sinks_H": sinks_H, "alibi_slopes_H": slopes_H}
     options = {"scale": head_dim**-0.5, "window": window, "softcap": softcap}
     step = (tables_SM, *host)
 
     shape, _ = kernels.kv_cache_shapes(len(order), kv_heads, block_size, head_dim, draw.dtype)
-    k_cache, v_cache, out_THD = draw.empty(*shape), draw.empty(*shape), torch.full_like(q_THD, math.nan)
-    kernels.store_kv(k_TKD, v_TKD, k_cache, v_cache, torch.cat(slots).to(draw.device))
+    caches, scales = _caches(shape, code or draw.dtype, draw.device)
+    out_THD = torch.full_like(q_THD, math.nan)
+    kernels.store_kv(k_TKD, v_TKD, *caches, torch.cat(slots).to(draw.device), **scales)
     plan = kernels.plan_attention(*host, heads=heads, kv_heads=kv_heads, block_size=block_size, window=window)
     kernels.paged_attention(
-        q_THD, k_cache, v_cache, *(tensor.to(draw.device) for tensor in step), out_THD,
-        sinks_H=None if sinks_H is None else sinks_H.to(draw.device), plan=plan, **options,
+        q_THD, *caches, *(tensor.to(draw.device) for tensor in step), out_THD, plan=plan, **options, **scales,
+        **{name: None if each is None else each.to(draw.device) for name, each in of_heads.items()},
     )  # fmt: skip
 
     q, k, v = wide(q_THD, k_TKD, v_TKD)
     shape, _ = reference.kv_cache_shapes(len(order), kv_heads, block_size, head_dim, torch.float64)
-    caches, expected = (
-        [torch.full(shape, math.nan, dtype=torch.float64) for _ in range(2)],
-        torch.empty_like(q),
-    )
-    reference.store_kv(k, v, *caches, torch.cat(slots))
-    reference.paged_attention(q, *caches, *step, expected, sinks_H=sinks_H, **options)
+    caches, scales = _caches(shape, code or torch.float64, "cpu")
+    expected = torch.empty_like(q)
+    reference.store_kv(k, v, *caches, torch.cat(slots), **scales)
+    reference.paged_attention(q, *caches, *step, expected, **options, **of_heads, **scales)
     return out_THD, expected
+
+
+def _caches(
+    shape: tuple[int, ...], dtype: torch.dtype, device: str
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Keys and values, and the scales that 8 bits have, as if no token had ever been stored."""
+    if dtype.itemsize > 1:
+        return [torch.full(shape, math.nan, dtype=dtype, device=device) for _ in range(2)], {}
+    caches = [torch.full(shape, 255, dtype=torch.uint8, device=device).view(dtype) for _ in range(2)]
+    names = ("k_scales_NKB", "v_scales_NKB")
+    return caches, {name: torch.full(shape[:3], math.nan, device=device) for name in names}
 
 
 def _rowwise(draw: Draw, dry: bool) -> Iterator[Case]:
@@ -190,14 +214,18 @@ def _rotate(draw: Draw, dim: int, interleaved: bool) -> tuple[Tensor, Tensor]:
     from quire_kernels import triton as kernels
 
     q_THD, k_TKD = draw.normal(5, 6, dim), draw.normal(5, 2, dim)
-    positions_T = torch.tensor([0, 1, 17, 100, 63])
-    angles_PR = torch.outer(torch.arange(128.0), 1e4 ** -torch.linspace(0, 1, dim // 2))
-    cos_sin_PR = torch.cat([angles_PR.cos(), angles_PR.sin()], dim=1)
+    positions_T, cos_sin_PR = rotation(dim)
     q, k = wide(q_THD, k_TKD)
     on_device = (positions_T.to(draw.device), cos_sin_PR.to(draw.device))
     kernels.rotary(q_THD, k_TKD, *on_device, interleaved=interleaved)
     reference.rotary(q, k, positions_T, cos_sin_PR, interleaved=interleaved)
     return torch.cat([q_THD, k_TKD], dim=1), torch.cat([q, k], dim=1)
+
+
+def rotation(dim: int) -> tuple[Tensor, Tensor]:
+    """Positions of five tokens, and the cosines and sines of 128."""
+    angles_PR = torch.outer(torch.arange(128.0), 1e4 ** -torch.linspace(0, 1, dim // 2))
+    return torch.tensor([0, 1, 17, 100, 63]), torch.cat([angles_PR.cos(), angles_PR.sin()], dim=1)
 
 
 def _gate(draw: Draw, size: int, activation: str) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from check_kernels import Case, Draw, wide
+from check_kernels import Case, Draw, rotation, wide
 from torch import Tensor
 
 
@@ -22,6 +22,8 @@ def products(draw: Draw, dry: bool) -> Iterator[Case]:
     for ends in ([0, 5, 5, 9],) if dry else ([0, 5, 5, 9], [100, 100, 300, 1000], [2000, 2001, 2002, 2003]):
         yield f"experts, ends {ends}", lambda e=ends: _experts(draw, e, *sizes)
         yield f"experts in w4a16, ends {ends}", lambda e=ends: _integer_experts(draw, e, *sizes)
+        if _has_fp8(draw):
+            yield f"experts in fp8, ends {ends}", lambda e=ends: _fp8_experts(draw, e, *sizes)
     if _has_fp8(draw):
         for tokens in rows:
             yield f"fp8, {tokens} tokens", lambda t=tokens: _fp8(draw, t, *sizes)
@@ -111,6 +113,20 @@ def _fp8(draw: Draw, tokens: int, inputs: int, outputs: int) -> tuple[Tensor, Te
     return out_TO, expected
 
 
+def _fp8_experts(draw: Draw, ends: list[int], inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
+    from quire_kernels import reference
+    from quire_kernels import triton as kernels
+
+    x = kernels.quantise_rows_fp8(draw.normal(ends[-1], inputs))
+    values, scales = kernels.quantise_rows_fp8(draw.normal(len(ends) * outputs, inputs))
+    weight = values.view(len(ends), outputs, inputs), scales.view(len(ends), outputs)
+    ends_X = torch.tensor(ends, dtype=torch.int32)
+    out_TO, expected = draw.empty(ends[-1], outputs), torch.empty(ends[-1], outputs).double()
+    kernels.grouped_fp8_linear(*x, *weight, ends_X.to(draw.device), out_TO)
+    reference.grouped_fp8_linear(*(part.cpu() for part in (*x, *weight)), ends_X, expected)
+    return out_TO, expected
+
+
 def _rotate_store(draw: Draw, dim: int, normed: bool) -> tuple[Tensor, Tensor]:
     from quire_kernels import reference
     from quire_kernels import triton as kernels
@@ -118,9 +134,8 @@ def _rotate_store(draw: Draw, dim: int, normed: bool) -> tuple[Tensor, Tensor]:
     tokens, heads, kv_heads, block = 5, 6, 2, 16
     q_THD, k_TKD, v_TKD = (draw.normal(tokens, n, dim) for n in (heads, kv_heads, kv_heads))
     norms = {"q_norm_D": draw.normal(dim), "k_norm_D": draw.normal(dim)} if normed else {}
-    slots_T, positions_T = torch.tensor([3, 40, 17, 0, 33]), torch.tensor([0, 1, 17, 100, 63])
-    angles_PR = torch.outer(torch.arange(128.0), 1e4 ** -torch.linspace(0, 1, dim // 2))
-    cos_sin_PR = torch.cat([angles_PR.cos(), angles_PR.sin()], dim=1)
+    slots_T = torch.tensor([3, 40, 17, 0, 33])
+    positions_T, cos_sin_PR = rotation(dim)
     indices = (slots_T, positions_T, cos_sin_PR)
     expected_q, k, v = wide(q_THD, k_TKD, v_TKD)
     shape, _ = kernels.kv_cache_shapes(3, kv_heads, block, dim, draw.dtype)

@@ -133,6 +133,8 @@ def small_models(directory: Path, *, dry: bool) -> dict[str, Path]:
         MixtralForCausalLM,
         Qwen3Config,
         Qwen3ForCausalLM,
+        Qwen3MoeConfig,
+        Qwen3MoeForCausalLM,
     )
 
     common = {
@@ -153,6 +155,16 @@ def small_models(directory: Path, *, dry: bool) -> dict[str, Path]:
         "qwen3 (norms of heads)": (Qwen3Config, Qwen3ForCausalLM, {}),
         "gemma2 (windows, softcap)": (Gemma2Config, Gemma2ForCausalLM, {"sliding_window": 16}),
         "mixtral (experts)": (MixtralConfig, MixtralForCausalLM, {"num_local_experts": 4}),
+        "qwen3 moe (many experts)": (
+            Qwen3MoeConfig,
+            Qwen3MoeForCausalLM,
+            {
+                "num_experts": 32,
+                "num_experts_per_tok": 8,
+                "moe_intermediate_size": 128,
+                "norm_topk_prob": True,
+            },
+        ),
     }
     paths = {}
     for number, (name, (config, model, options)) in enumerate(families.items()):

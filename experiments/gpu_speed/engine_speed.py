@@ -39,22 +39,8 @@ class EngineSections:
             name = f"decode of {sequences} x {context}"
             if not box.has_time(name, seconds=0 if box.dry else 6):
                 continue
-            steps = 16 if box.dry else 48
-            output = 6 * steps + 128
-            engine = self._engine(box, sequences=sequences, tokens=sequences * (context + output + 64))
-            names = _add(engine, sequences, context, output)
-            _until_all_decode(engine, sequences)
-            _steps(engine, steps // 2)  # graphs are captured where they first run
-            records = _steps(engine, steps)
-            between = [b.end - a.end for a, b in pairwise(decode_records(records, sequences))]
-            kv = statistics.mean(record.decode_context for record in records) * self.loaded.token_bytes
-            box.row(
-                what=name, sequences=sequences, context=context, seconds=statistics.median(between),
-                least=min(between), most=max(between), kv_bytes=kv,
-                weight_bytes=2 * shape_of(dry=box.dry).read_parameters,
-                **_profiled(engine, steps // 2, box.device),
-            )  # fmt: skip
-            clear(engine, names)
+            row = decode_steps(box, self.loaded, sequences=sequences, context=context)
+            box.row(what=name, **row, weight_bytes=2 * shape_of(dry=box.dry).read_parameters)
 
     def offline(self, box: Box) -> None:
         """All requests at once, to the end or to the end of the time."""
@@ -105,11 +91,42 @@ class EngineSections:
             tokens = (int(0.85 * total) - weights) // self.loaded.token_bytes
         return self.loaded.engine(
             max_sequences=sequences,
-            max_step_tokens=64 if box.dry else 4096,
+            max_step_tokens=_step_tokens(box),
             kv_bytes=tokens * self.loaded.token_bytes,
             allocator=allocator,
             scheduler=scheduler,
         )
+
+
+def decode_steps(box: Box, loaded: Loaded, *, sequences: int, context: int) -> dict[str, float | None]:
+    """What a step takes in which each of the sequences, of about so many tokens, gets one more."""
+    steps = 16 if box.dry else 48
+    output = 6 * steps + 128
+    engine = loaded.engine(
+        max_sequences=sequences,
+        max_step_tokens=_step_tokens(box),
+        kv_bytes=sequences * (context + output + 64) * loaded.token_bytes,
+    )
+    names = _add(engine, sequences, context, output)
+    _until_all_decode(engine, sequences)
+    _steps(engine, steps // 2)  # graphs are captured where they first run
+    records = _steps(engine, steps)
+    between = [b.end - a.end for a, b in pairwise(decode_records(records, sequences))]
+    row = {
+        "sequences": sequences,
+        "context": context,
+        "seconds": statistics.median(between),
+        "least": min(between),
+        "most": max(between),
+        "kv_bytes": statistics.mean(record.decode_context for record in records) * loaded.token_bytes,
+        **_profiled(engine, steps // 2, box.device),
+    }
+    clear(engine, names)
+    return row
+
+
+def _step_tokens(box: Box) -> int:
+    return 64 if box.dry else 4096
 
 
 def _add(engine: Engine, sequences: int, context: int, output: int) -> list[str]:

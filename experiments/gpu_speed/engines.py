@@ -36,24 +36,33 @@ def architectures() -> dict[str, object]:
     from quire_plugins.architectures.gemma import Gemma2
     from quire_plugins.architectures.llama import Llama
     from quire_plugins.architectures.mixtral import Mixtral
-    from quire_plugins.architectures.qwen import Qwen3
+    from quire_plugins.architectures.qwen import Qwen3, Qwen3Moe
 
     return {
         "Gemma2ForCausalLM": Gemma2(),
         "LlamaForCausalLM": Llama(),
         "MixtralForCausalLM": Mixtral(),
         "Qwen3ForCausalLM": Qwen3(),
+        "Qwen3MoeForCausalLM": Qwen3Moe(),
     }
 
 
 class Loaded:
     """A model on a device, around which one engine after another is made."""
 
-    def __init__(self, model: Path | str, *, device: str, dtype: str, max_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path | str,
+        *,
+        device: str,
+        dtype: str,
+        max_tokens: int | None = None,
+        cuda_graphs: bool = True,
+    ) -> None:
         self._attention = PagedAttention(config=PagedAttention.Config(), device=device)
         self._clock: Clock = WallClock()
         self._executor = LocalExecutor(
-            config=LocalExecutor.Config(memory_fraction=0.9),
+            config=LocalExecutor.Config(memory_fraction=0.9, cuda_graphs=cuda_graphs),
             context=ExecutorContext(
                 checkpoint=open_checkpoint(str(model)),
                 device=device,

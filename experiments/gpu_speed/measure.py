@@ -52,6 +52,7 @@ class Group:
     interpreted: bool = False
     """Whether a dry run has Triton's interpreter."""
     after_checkpoint: bool = False
+    by_default: bool = True
 
 
 GROUPS = (
@@ -62,8 +63,10 @@ GROUPS = (
     Group({"prefill_attention": 35}, interpreted=True),
     Group({"decode": 50, "offline": 60, "memory": 66}, after_checkpoint=True),
     Group({"transformers": 70}, after_checkpoint=True),
+    Group({"experts": 90}, by_default=False),
 )
 SECTIONS = [section for group in GROUPS for section in group.sections]
+DEFAULT = [section for group in GROUPS if group.by_default for section in group.sections]
 LIBRARIES = ("torch", "triton", "transformers", "numpy")
 
 
@@ -91,6 +94,8 @@ def run_sections(boxes: list[Box]) -> None:
         from attention_speed import measure_decode as section
     elif box.section == "prefill_attention":
         from attention_speed import measure_prefill as section
+    elif box.section == "experts":
+        from experts_speed import measure as section
     else:
         from baseline import measure as section
     section(box)
@@ -192,7 +197,9 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", choices=[[], PARALLEL, *SECTIONS], help="default: all")
+    parser.add_argument(
+        "sections", nargs="*", choices=[[], PARALLEL, *SECTIONS], help="default: all but experts"
+    )
     parser.add_argument("--dry", action="store_true", help="on a CPU, in sizes that say nothing about speed")
     parser.add_argument("--seconds", type=float, default=460.0, help="of the whole run")
     parser.add_argument("--commit", help="of these sources, where they are no git checkout")
@@ -226,7 +233,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=None if arguments.dry else roomy_directory()) as directory:
         run = Run(
-            chosen=arguments.sections or SECTIONS,
+            chosen=arguments.sections or DEFAULT,
             dry=arguments.dry,
             seconds=math.inf if arguments.dry else arguments.seconds,
             directory=Path(directory),

@@ -14,7 +14,7 @@ Every implementation exports
     kv_cache_shapes(num_blocks, kv_heads, block_size, head_dim, dtype) -> (shape of K, shape of V)
     store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T, *, k_scales_NKB=None, v_scales_NKB=None)
     paged_attention(q_THD, k_cache, v_cache, tables_SM, query_starts_S1, seq_lens_S, out_THD, *,
-                    scale, window=None, softcap=None, sinks_H=None, lse_TH=None,
+                    scale, window=None, softcap=None, alibi_slopes_H=None, sinks_H=None, lse_TH=None,
                     k_scales_NKB=None, v_scales_NKB=None, plan=None)
     plan_attention(query_starts_S1, seq_lens_S, *, heads, kv_heads, block_size, window=None) -> plan
     rms_norm(x_TE, weight_E, out_TE, *, eps, residual_TE=None, unit_offset=False)
@@ -24,7 +24,8 @@ Every implementation exports
 of which `triton` and `reference` also export the middle of a layer as one, and the choice of tokens:
 
     rotate_store_kv(q_THD, k_TKD, v_TKD, k_cache, v_cache, slots_T, positions_T, cos_sin_PR, *,
-                    q_norm_D=None, k_norm_D=None, eps=1e-6, unit_offset=False, interleaved=False)
+                    q_norm_D=None, k_norm_D=None, eps=1e-6, unit_offset=False, interleaved=False,
+                    k_scales_NKB=None, v_scales_NKB=None)
     sample_tokens(logits_RV, tokens_R, *, temperatures_R, top_ks_R, top_ps_R, min_ps_R, seeds_R, positions_R)
     gumbel_argmax(logits_RV, tokens_R, *, temperatures_R, seeds_R, positions_R)
     filter_tokens(logits_RV, *, temperatures_R, top_ks_R, top_ps_R, min_ps_R)
@@ -33,8 +34,18 @@ as well as what attends in parts, and to latents (C parts of a context, W column
 V of them its values):
 
     merge_states(parts_CTHD, lses_CTH, out_THD, *, sinks_H=None, lse_TH=None)
+    latent_cache_shape(num_blocks, block_size, latent_dim, rotary_dim, dtype) -> shape of the cache
+    store_latents(rows_TW, cache_NBW, slots_T)
     mla_decode(q_THW, cache_NBW, tables_SM, query_starts_S1, seq_lens_S, out_THV, *,
                scale, lse_TH=None, plan=None)
+
+and what attends to chosen pages (P pages of a sequence, as its table has them; J of them chosen):
+
+    store_bounds(k_TKD, least_NKD, largest_NKD, slots_T, *, block_size)
+    page_scores(q_SHD, least_NKD, largest_NKD, tables_SM, seq_lens_S, scores_SKP, *,
+                block_size, scale, softcap=None, alibi_slopes_H=None)
+    attend_pages(q_SHD, k_cache, v_cache, tables_SM, seq_lens_S, pages_SKJ, out_SHD, *,
+                 scale, softcap=None, alibi_slopes_H=None, sinks_H=None)
 
 and `cpu`, with functions in `reference` for an oracle, products whose weights are held once, packed:
 
@@ -48,8 +59,12 @@ and `triton`, again with functions in `reference`, products with integers, in fp
     Fp8Linear(weight_OI, bias_O)               quantise_rows_fp8(x_TI) -> (values_TI, scales_T)
                                                fp8_linear(values_TI, scales_T, weight_OI, weight_scales_O,
                                                           bias_O, out_TO)
+    sort_pairs(chosen_Tk, tokens_P, places_Tk, ends_X)
+    sum_pairs(y_PE, places_Tk, shares_Tk, out_TE)
     grouped_linear(x_TI, weight_XOI, ends_X, out_TO)
     GroupedGroupwiseLinear(list of pack_groups(values_OI, scales_OG, zeros_OG, *, bits, group_size))
+    GroupedFp8Linear(iterable of weight_OI)    grouped_fp8_linear(values_TI, scales_T, weight_XOI,
+                                                                  weight_scales_XO, ends_X, out_TO)
 
 with these meanings:
 
@@ -66,10 +81,12 @@ makes the scale NaN (`reference.quantise_tokens`).
 position seq_lens[s] - n + i. Prefill, chunk, decode and draft rows are one case. K and V of this step are in
 the cache before the call. tables_SM (int32) maps a sequence's block index to a block of the cache; entries
 that no visible token needs may hold anything. With a `window`, a query at position p sees keys at
-p - window < j <= p. `softcap` c maps scores to c * tanh(score / c), after `scale`. `sinks_H` (float32) adds
-one logit a head to the softmax's denominator and nothing to its numerator. `lse_TH` (float32), where given,
-receives the natural-log sum of exponents (sinks included). `plan` is what `plan_attention` returned for the
-same step: made once a step, shared by all layers of the same geometry.
+p - window < j <= p. `softcap` c maps scores to c * tanh(score / c), after `scale`. `alibi_slopes_H` (float32)
+then adds slope * (j - p), nothing for the query's own key (Press, Smith and Lewis, "Train Short, Test Long",
+ICLR 2022). `sinks_H` (float32) adds one logit a head, as it is, to the softmax's denominator and nothing to
+its numerator. `lse_TH` (float32), where given, receives the natural-log sum of exponents (sinks included).
+`plan` is what `plan_attention` returned for the same step: made once a step, shared by all layers of the same
+geometry.
 
 `merge_states` makes of C outputs over disjoint sets of keys and their log-sum-exps (float32), as
 `paged_attention` gives them, those over all keys. A part that has no keys for a row has a log-sum-exp of -inf
@@ -78,7 +95,17 @@ and not in the parts. `out_THD` and `lse_TH` may be one of the parts.
 
 `mla_decode` is `paged_attention` of all heads over one key a token, the row of W elements in the cache, whose
 first V elements are the value. q is what comes of absorbing the projection of keys; that of values is applied
-to out. `plan` is `plan_attention`'s for one key-value head.
+to out. `plan` is `plan_attention`'s for one key-value head. `store_latents` writes such rows.
+
+`store_bounds` keeps, of every block, the least and the largest number of its keys in each dimension. A
+block's first slot begins its bounds anew, every other widens them. In a step the tokens of a block follow one
+another, in the order of their slots. `page_scores` takes one row a sequence, its last token's: a page's score
+(float32) is the most that any query head of a group can come to with any key within the bounds, as a product
+or, with slopes, as `paged_attention` has it, `scale`, `softcap` and bias included. The page of the last token
+gets +inf, a page that the sequence lacks -inf. `attend_pages` is `paged_attention` of these rows to the
+tokens of the pages in pages_SKJ (int64, each at most once) alone, in any order; those that the sequence lacks
+count for nothing. A sequence of no tokens has a row of zeros. P and J are no more than M, and both tensors
+contiguous.
 
 `rms_norm` computes in float32 and rounds once. With `residual_TE` it first does residual += x in place and
 norms the residual as stored. `unit_offset` multiplies by (1 + weight), as Gemma does; the weight is of x's
@@ -108,8 +135,12 @@ Philox4x32-10 makes of key seeds_R and counter (position, v // 4, 1): words of 6
 `filter_tokens` sets to -inf what `sample_tokens` would not keep, in rows that have a filter; a row without
 one, or with a temperature of 0, stays as it is.
 
+`sort_pairs` orders the pairs of a token and one of its k experts (int64, below X) by expert, then by token.
+In int32 it gives the token of each place, the place of each pair and the place after each expert's last.
+`sum_pairs` sums what became of a token's pairs, times their shares (float32), in the order of the pairs.
 `grouped_linear` multiplies rows ends_X[g - 1]:ends_X[g] (int32) of x with the g-th of X weights; rows from
-the last end on are left alone. fp8 is e4m3, with a scale for every row of both factors.
+the last end on are left alone, and nothing is asked of the device: a CUDA graph can repeat it. So do its
+kin. fp8 is e4m3, with a scale for every row of both factors.
 
 Activations (q, k, v, x, residual, gate_up, out) may be slices of a wider tensor, as q is of a merged QKV
 projection: only their last dimension has to be dense.

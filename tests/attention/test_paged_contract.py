@@ -30,3 +30,12 @@ def test_a_head_that_the_kernels_cannot_hold_is_refused_at_start():
     geometry = KVGeometry(num_blocks=4, kv_heads=2, block_size=16, head_dim=320, dtype=torch.float16)
     with pytest.raises(MissingCapability, match=r"head_dim is 320; .* up to 256; attention=sdpa"):
         backend.kv_cache_spec(geometry)
+
+
+def test_latents_that_the_kernels_cannot_hold_are_refused_at_start():
+    backend = PagedAttention(config=PagedConfig(), device="cuda")
+    geometry = KVGeometry(
+        num_blocks=4, kv_heads=1, block_size=16, head_dim=1088, dtype=torch.float16, latent_dim=1024
+    )
+    with pytest.raises(MissingCapability, match=r"latent_dim is 1024; .* 1 to 512; attention=sdpa"):
+        backend.latent_cache_spec(geometry)

@@ -1,10 +1,12 @@
 """Quest: exact where it reads everything, and otherwise attention to just the pages that it should choose."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from quire import LLM, SamplingParams
-from quire.errors import UserError
+from quire.errors import MissingCapability, UserError
 from quire.interfaces import AttentionBackend
 from quire.interfaces.attention import AttentionLayer, KVGeometry
 from quire.runtime.batch import Batch
@@ -93,21 +95,33 @@ class Sequence:
         group = HEADS // KV_HEADS
         for head in range(KV_HEADS):
             bounds = []
-            for page in k[:, head].split(BLOCK):
+            heads = slice(head * group, (head + 1) * group)
+            for first, page in zip(range(0, self.length, BLOCK), k[:, head].split(BLOCK), strict=True):
                 least, largest = page.amin(0), page.amax(0)
-                q = self.q[0, head * group : (head + 1) * group].double()
-                bounds.append(torch.maximum(q * least, q * largest).sum(-1).max().item())
+                q = self.q[0, heads].double()
+                bound = torch.maximum(q * least, q * largest).sum(-1) * layer.scale
+                if layer.alibi_slopes_H is not None:
+                    ahead = torch.arange(first, first + len(page)) - (self.length - 1)
+                    bound = capped(bound, layer) + (
+                        layer.alibi_slopes_H[heads].double()[:, None] * ahead
+                    ).amax(-1)
+                bounds.append(bound.max().item())
             bounds[-1] = float("inf")
             best = sorted(range(self.pages), key=lambda page, bounds=bounds: -bounds[page])[:pages]
             seen = torch.isin(torch.arange(self.length) // BLOCK, torch.tensor(best))
             for h in range(head * group, (head + 1) * group):
-                scores = k[seen, head] @ self.q[0, h].double() * layer.scale
-                if layer.softcap is not None:
-                    scores = layer.softcap * torch.tanh(scores / layer.softcap)
+                scores = capped(k[seen, head] @ self.q[0, h].double() * layer.scale, layer)
+                if layer.alibi_slopes_H is not None:
+                    ahead = torch.arange(self.length)[seen] - (self.length - 1)
+                    scores = scores + layer.alibi_slopes_H[h].double() * ahead
                 sink = () if layer.sinks_H is None else (layer.sinks_H[h : h + 1].double(),)
                 weights = torch.cat([scores, *sink]).softmax(-1)[: len(scores)]
                 out[h] = weights @ v[seen, head]
         return out
+
+
+def capped(scores: torch.Tensor, layer: AttentionLayer) -> torch.Tensor:
+    return scores if layer.softcap is None else layer.softcap * torch.tanh(scores / layer.softcap)
 
 
 def layer_of(**options) -> AttentionLayer:
@@ -130,16 +144,24 @@ def test_softcap_and_sinks():
     torch.testing.assert_close(out.double(), sequence.expected(layer, 4), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("slope", [0.05, -0.05])
+@pytest.mark.parametrize("softcap", [None, 0.7])
+def test_alibi_counts_in_scores_and_in_the_choice_of_pages(slope, softcap):
+    slopes_H = slope * 0.5 ** torch.arange(HEADS)
+    sequence, layer = Sequence(200), layer_of(alibi_slopes_H=slopes_H, softcap=softcap)
+    out = sequence.attend(QuestAttention(config=QuestConfig(pages=3), device="cpu"), layer)
+    torch.testing.assert_close(out.double(), sequence.expected(layer, 3), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_no_key_of_a_page_scores_above_its_bound(dtype):
     sequence = Sequence(170, dtype=dtype)
     sequence.attend(QuestAttention(config=QuestConfig(), device="cpu"), layer_of(), chunk=5)
-    k, blocks = sequence.cache.k, sequence.table.long()
-    bounds_KP = page_bounds(sequence.q[0], k[blocks, BLOCK], k[blocks, BLOCK + 1])
-    best_KL = sequence.scores().amax(dim=1)
-    best_KP = torch.stack([page.amax(dim=1) for page in best_KL.split(BLOCK, dim=1)], dim=1)
-    assert bounds_KP.shape == best_KP.shape
-    assert (bounds_KP.double() >= best_KP - 1e-3).all()
+    cache, blocks = sequence.cache, sequence.table.long()
+    bounds_KGP = page_bounds(sequence.q[0], cache.k[blocks, BLOCK], cache.v[blocks, BLOCK])
+    best_KGP = torch.stack([page.amax(dim=2) for page in sequence.scores().split(BLOCK, dim=2)], dim=2)
+    assert bounds_KGP.shape == best_KGP.shape
+    assert (bounds_KGP.double() >= best_KGP - 1e-3).all()
 
 
 def test_a_needle_is_found_in_a_hundredth_of_the_pages():
@@ -172,6 +194,24 @@ def test_a_page_that_is_used_again_begins_with_new_bounds():
 def test_options(options, message):
     with pytest.raises(UserError, match=message):
         QuestConfig(**options)
+
+
+def test_a_gpu_that_the_kernels_do_not_run_on_is_refused_at_start(monkeypatch):
+    launch = pytest.importorskip("quire_kernels.triton.launch")
+    launch.architecture_of.cache_clear()
+    old = SimpleNamespace(major=7, minor=5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: old)
+    with pytest.raises(MissingCapability, match=r"attention=quest: GPU compute capability 7.5 is too old"):
+        QuestAttention(config=QuestConfig(), device="cuda")
+
+
+def test_a_head_that_the_kernels_cannot_hold_is_refused_at_start():
+    pytest.importorskip("triton")
+    backend = QuestAttention(config=QuestConfig(), device="cuda")
+    geometry = KVGeometry(num_blocks=4, kv_heads=2, block_size=16, head_dim=320, dtype=torch.float16)
+    with pytest.raises(MissingCapability, match=r"attention=quest: head_dim is 320; .* up to 256"):
+        backend.kv_cache_spec(geometry)
 
 
 def test_a_model_goes_on_as_ever_where_the_budget_covers_its_pages_and_runs_with_a_single_one():

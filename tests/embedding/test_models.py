@@ -1,8 +1,11 @@
 """Encoders, rerankers and headless decoders against transformers, in float32: every state of every token."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from checkpoints import make_checkpoint as make_decoder
 from text_checkpoints import (
     DECODERS,
     ENCODERS,
@@ -13,6 +16,7 @@ from text_checkpoints import (
     random_texts,
 )
 
+from quire.errors import MissingCapability
 from quire.models.encoder_spec import EncoderSpec
 from quire.models.packed_texts import pack
 from quire.models.text_model import TextModel
@@ -135,3 +139,17 @@ def test_old_modern_bert_configs_say_the_same():
     assert isinstance(spec, EncoderSpec)
     assert spec == ModernBert().spec(shape | new)
     assert [layer.reach for layer in spec.layers] == [None, 16, 16, None]
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "lack"),
+    [("deepseek_v2", "DeepseekV2Model", "latents"), ("bloom", "BloomModel", "alibi")],
+)
+def test_a_decoder_that_needs_more_is_refused_by_name(family, architecture, lack, tmp_path):
+    make_decoder(family, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
+    with pytest.raises(
+        MissingCapability, match=f"attention over whole texts has no {lack}, which {architecture}"
+    ):
+        load(tmp_path)

@@ -58,6 +58,7 @@ def fuzz(allocator, *, host: bool):
     )
     def every_request_comes_to_its_end(layout, config, workload, scheduler):
         mode = Preemption.swap if layout.host_blocks else Preemption.recompute
+        layout = replace(layout, max_step_tokens=config.max_step_tokens)
         rehearsal = Rehearsal(
             scheduler=SCHEDULERS[scheduler](),
             layout=layout,

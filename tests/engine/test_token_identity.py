@@ -4,7 +4,6 @@ One oracle run of transformers' `generate` for each family, alone and unpadded; 
 prompts together and must bring the same tokens, and the same log probabilities within 1e-4.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import FOREIGN, MAX_TOKENS, VOCABULARY, make_checkpoint
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from quire.config.compose import compose
 from quire.engine.engine import Engine
@@ -37,6 +36,11 @@ FAMILIES = (
     "gemma3",
     "phi3",
     "mixtral",
+    "bloom",
+    "mpt",
+    "falcon",
+    "deepseek_v2",
+    "deepseek_v3",
 )
 WINDOWED = ("mistral", "phi3")
 """Families of which every layer has a window."""
@@ -181,9 +185,13 @@ def generate(model, prompt: tuple[int, ...]) -> Expected:
 
 
 def bytes_for(path: Path, tokens: int) -> int:
-    config = json.loads((path / "config.json").read_text())
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    return tokens * config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * head_dim * 4
+    config = AutoConfig.from_pretrained(path)  # has the same names for every family's fields
+    if hasattr(config, "kv_lora_rank"):
+        return tokens * config.num_hidden_layers * (config.kv_lora_rank + config.qk_rope_head_dim) * 4
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = 1 if getattr(config, "multi_query", False) else getattr(config, "num_key_value_heads", heads)
+    return tokens * config.num_hidden_layers * 2 * kv_heads * head_dim * 4
 
 
 def make_engine(registry, path: Path, family: str, arm: Arm) -> Engine:
@@ -233,7 +241,7 @@ def check(engine: Engine, prompts, expected, *, prefix: str) -> tuple[int, int]:
     return preemptions, cached
 
 
-VARIATIONS = {"llama_llama3", "llama_yarn", "mistral", "mixtral"}
+VARIATIONS = {"llama_llama3", "llama_yarn", "mistral", "mixtral", "bloom", "mpt", "falcon", "deepseek_v2"}
 """Of a family that is here as well, in what no scheduler or allocator sees: all arms of these take time."""
 
 

@@ -108,7 +108,8 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 sys.path.insert(0, {str(EXPERIMENT)!r})
-import measure, engine_speed, check_tokens, check_kernels, attention_speed, baseline, ceilings, checkpoint
+import measure, engine_speed, experts_speed, check_tokens, check_kernels, check_experts, attention_speed
+import baseline, ceilings, check_pages, checkpoint
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -119,6 +120,22 @@ def test_without_a_gpu_it_says_so(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 1
     assert done.stderr == "this machine shows no CUDA device; --dry tries the script on a CPU\n"
+
+
+@pytest.mark.slow
+def test_the_section_that_has_to_be_named_runs_dry(tmp_path):
+    out = tmp_path / "results.json"
+    command = [sys.executable, str(EXPERIMENT / "measure.py"), "experts", "--dry", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    rows = json.loads(out.read_text())["rows"]
+    assert {(row["sequences"], row["cuda_graphs"]) for row in rows} == {
+        (1, True),
+        (3, True),
+        (1, False),
+        (3, False),
+    }
+    assert all(row["seconds"] > 0 and row["weight_bytes"] > 0 for row in rows)
 
 
 @pytest.mark.slow

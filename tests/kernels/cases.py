@@ -30,6 +30,7 @@ class AttentionCase:
     query_starts_S1: Tensor
     seq_lens_S: Tensor
     slots_L: Tensor  # negative where no query row sees the token
+    alibi_slopes_H: Tensor | None
     sinks_H: Tensor | None
     num_blocks: int
     block_size: int
@@ -100,6 +101,7 @@ class AttentionCase:
             scale=self.scale,
             window=self.window,
             softcap=self.softcap,
+            alibi_slopes_H=self.alibi_slopes_H,
             sinks_H=self.sinks_H,
             lse_TH=lse_TH,
             plan=plan,
@@ -121,6 +123,7 @@ def attention_case(
     block_size: int,
     window: int | None = None,
     softcap: float | None = None,
+    alibi: bool = False,
     sinks: bool = False,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
@@ -160,6 +163,7 @@ def attention_case(
         query_starts_S1=query_counts.cumsum(0).to(torch.int32).to(device),
         seq_lens_S=torch.tensor([length for _, length in sequences], dtype=torch.int32).to(device),
         slots_L=torch.cat(slots).to(device),
+        alibi_slopes_H=(0.5 ** torch.linspace(1, 8, heads)).to(device) if alibi else None,
         sinks_H=torch.randn(heads, generator=generator).to(device) if sinks else None,
         num_blocks=num_blocks,
         block_size=block_size,

@@ -89,6 +89,23 @@ def test_options_combine(sequences, window, softcap, sinks):
     check(case, torch.float16)
 
 
+@DTYPES
+@pytest.mark.parametrize("sequences", [LONG, DECODES], ids=["prefill", "decode"])
+@pytest.mark.parametrize("options", [{}, {"window": 33, "softcap": 2.0, "sinks": True}], ids=["plain", "all"])
+def test_alibi(dtype, sequences, options):
+    case = attention_case(
+        sequences, heads=6, kv_heads=2, head_dim=16, block_size=16, alibi=True, dtype=dtype, **options
+    )
+    check(case, dtype)
+
+
+def test_alibi_of_far_keys_is_exact():
+    """The difference of a slope times two positions would be off by 1e-4; a slope times a distance is not."""
+    case = attention_case([(1, 1500), (2, 1490)], heads=2, kv_heads=1, head_dim=16, block_size=64, alibi=True)
+    case = dataclasses.replace(case, alibi_slopes_H=torch.tensor([0.51, 0.001]))
+    check(case, torch.float32)
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp2:RuntimeWarning")
 def test_softcap_saturates_both_ways():
     case = attention_case([(1, 40)], heads=1, kv_heads=1, head_dim=16, block_size=16, softcap=0.01)
@@ -100,7 +117,7 @@ def test_softcap_saturates_both_ways():
 def test_shares_merge_to_the_whole(monkeypatch, dtype, shares):
     share_keys(monkeypatch, shares)
     sequences = [(1, 1), (3, 40), (0, 7), (1, 170)]
-    for options in ({}, {"window": 50, "softcap": 3.0, "sinks": True}):
+    for options in ({}, {"window": 50, "softcap": 3.0, "sinks": True}, {"alibi": True}):
         case = attention_case(
             sequences, heads=2, kv_heads=1, head_dim=32, block_size=16, dtype=dtype, **options
         )
@@ -209,13 +226,33 @@ CODES = pytest.mark.parametrize("code", [torch.int8, torch.float8_e4m3fn], ids=[
 @CODES
 @DTYPES
 @pytest.mark.parametrize("sequences", [LONG, DECODES], ids=["prefill", "decode"])
-@pytest.mark.parametrize("options", [{}, {"window": 33, "softcap": 2.0, "sinks": True}], ids=["plain", "all"])
+@pytest.mark.parametrize(
+    "options", [{}, {"window": 33, "softcap": 2.0, "sinks": True, "alibi": True}], ids=["plain", "all"]
+)
 def test_a_cache_of_eight_bits(dtype, code, sequences, options):
     case = attention_case(sequences, heads=6, kv_heads=2, head_dim=80, block_size=16, dtype=dtype, **options)
     out_THD, lse_TH = case.run(FAST, dtype, kv_dtype=code)
     expected_THD, expected_TH = case.expected(code)
     torch.testing.assert_close(out_THD.double(), expected_THD, **TOLERANCE[dtype])
     torch.testing.assert_close(lse_TH.double(), expected_TH, rtol=2e-6, atol=2e-6)
+
+
+@CODES
+@DTYPES
+@pytest.mark.parametrize(
+    ("head_dim", "block_size"),
+    [(16, 48), (64, 32), (96, 64), (128, 128), (256, 16)],
+    ids=lambda value: str(value),
+)
+def test_a_cache_of_eight_bits_has_any_shape(dtype, code, head_dim, block_size):
+    for sequences in ([(1, 33), (3, 70)], [(20, 140)]):
+        case = attention_case(
+            sequences, heads=2, kv_heads=1, head_dim=head_dim, block_size=block_size, dtype=dtype
+        )
+        out_THD, lse_TH = case.run(FAST, dtype, kv_dtype=code)
+        expected_THD, expected_TH = case.expected(code)
+        torch.testing.assert_close(out_THD.double(), expected_THD, **TOLERANCE[dtype])
+        torch.testing.assert_close(lse_TH.double(), expected_TH, rtol=2e-6, atol=2e-6)
 
 
 @CODES

@@ -115,6 +115,20 @@ def test_tensors_may_be_slices_of_wider_ones():
     assert wide_out[..., :2].isnan().all()
 
 
+@DTYPES
+@pytest.mark.parametrize("width", [20, 576])
+def test_rows_are_stored_where_their_slots_say(dtype, width):
+    generator = torch.Generator().manual_seed(3)
+    wide_rows = torch.randn(9, width + 4, generator=generator).to(dtype)
+    slots_T = torch.randperm(3 * 16, generator=generator)[:9]
+    slots_T[[2, 7]] = torch.tensor([-1, -40])
+    caches = [torch.full((3, 16, width + 8), float("nan"), dtype=dtype) for _ in range(2)]
+    for ops, cache in zip((kernels, reference), caches, strict=True):
+        ops.store_latents(wide_rows[:, 1 : width + 1], cache[..., 4 : width + 4], slots_T)
+    torch.testing.assert_close(*caches, rtol=0, atol=0, equal_nan=True)
+    assert caches[0].isfinite().any(dim=-1).sum() == 7
+
+
 def test_the_interpreter_refuses_bfloat16():
     case = make([(1, 3)], heads=1, latent_dim=16, rotary_dim=16)
     with pytest.raises(ValueError, match="q_THW has dtype bfloat16, which Triton's interpreter"):

@@ -153,6 +153,52 @@ def test_fp8_linear(monkeypatch, dtype, shares):
         torch.testing.assert_close(out_TO.double(), expected, **TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("ends", ENDS)
+def test_experts_in_fp8(ends):
+    rows = ends[-1] + 3  # the last of them are nobody's
+    x = reference.quantise_rows_fp8(normal(rows, 300))
+    weight_XOI, weight_scales_XO = map(
+        torch.stack,
+        zip(*(reference.quantise_rows_fp8(normal(70, 300, seed=g)) for g in range(4)), strict=True),
+    )
+    ends_X = torch.tensor(ends, dtype=torch.int32)
+    out_TO, expected = (
+        torch.full((rows, 70), float("nan"), dtype=dtype) for dtype in (torch.float32, torch.float64)
+    )
+    kernels.grouped_fp8_linear(*x, weight_XOI, weight_scales_XO, ends_X, out_TO)
+    reference.grouped_fp8_linear(*x, weight_XOI, weight_scales_XO, ends_X, expected)
+    torch.testing.assert_close(out_TO.double(), expected, equal_nan=True, **TOLERANCE[torch.float32])
+    assert out_TO[ends[-1] :].isnan().all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_rows_that_are_not_numbers_spoil_no_others():
+    """What fills up a graph may be anything, and lies in one tile with the rows of sequences."""
+    x_TI, weight_XOI = normal(6, 96, dtype=torch.float16), normal(2, 40, 96, dtype=torch.float16, seed=1)
+    broken_TI = x_TI.clone()
+    broken_TI[[1, 4]] = torch.tensor([[float("nan")], [float("inf")]], dtype=torch.float16)
+    ends_X = torch.tensor([3, 6], dtype=torch.int32)
+    whole_TO, spoilt_TO = x_TI.new_empty(6, 40), x_TI.new_empty(6, 40)
+    kernels.grouped_linear(x_TI, weight_XOI, ends_X, whole_TO)
+    kernels.grouped_linear(broken_TI, weight_XOI, ends_X, spoilt_TO)
+    kept = [0, 2, 3, 5]
+    assert torch.equal(spoilt_TO[kept], whole_TO[kept])
+
+
+def test_experts_that_are_packed_differently_are_refused():
+    def pack(bits, group, zeros):
+        values_OI, scales_OG, zeros_OG = integers(40, 96, bits=bits, group=group)
+        return kernels.pack_groups(
+            values_OI, scales_OG, zeros_OG if zeros else None, bits=bits, group_size=group
+        )
+
+    first = pack(4, 32, True)
+    with pytest.raises(ValueError, match="experts have 4 bits in groups of 32 and 8 bits in groups of 32"):
+        kernels.GroupedGroupwiseLinear([first, pack(8, 32, True)])
+    with pytest.raises(ValueError, match="some experts have zeros and others none"):
+        kernels.GroupedGroupwiseLinear([first, pack(4, 32, False)])
+
+
 def test_a_linear_layer_in_fp8_is_near_the_exact_one():
     weight_OI, bias_O, x_TI = normal(70, 256, seed=1), normal(70, seed=2), normal(6, 256)
     linear = kernels.Fp8Linear(weight_OI, bias_O)

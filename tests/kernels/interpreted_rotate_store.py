@@ -68,6 +68,54 @@ def test_like_one_after_another(dtype, normed, interleaved, heads, kv_heads, hea
     assert (k_cache[SLOTS[0]] != 7.0).all()
 
 
+@pytest.mark.parametrize("code", [torch.int8, torch.float8_e4m3fn], ids=["int8", "fp8_e4m3"])
+@DTYPES
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim", "rotated"),
+    [(9, 3, 64, 64), (4, 1, 80, 32), (40, 2, 96, 96), (2, 9, 128, 128), (2, 1, 256, 128)],
+)
+def test_in_eight_bits_like_one_after_another(dtype, code, normed, heads, kv_heads, head_dim, rotated):
+    """The very codes and scales that a store would make of what a norm and a rotation of their own leave."""
+    tokens = len(SLOTS)
+    qkv = normal(tokens, heads + 2 * kv_heads, head_dim, dtype=dtype)
+    qkv[1:3, heads:] *= 1e-3
+    if not normed:
+        qkv[3, heads] = 0
+        qkv[4, -1, -1] = float("inf")
+        qkv[2, heads + kv_heads - 1, head_dim - 1] = float("nan")
+    weights = [normal(head_dim, dtype=dtype, seed=seed) if normed else None for seed in (1, 2)]
+    positions_T, slots_T = torch.tensor(POSITIONS), torch.tensor(SLOTS)
+    stored = []
+    for fused in (True, False):
+        q_THD, k_TKD, v_TKD = qkv.clone().split([heads, kv_heads, kv_heads], dim=1)
+        caches = [torch.full((5, kv_heads, 16, head_dim), 7, dtype=torch.uint8).view(code) for _ in range(2)]
+        scales = {name: torch.full((5, kv_heads, 16), 3.0) for name in ("k_scales_NKB", "v_scales_NKB")}
+        if fused:
+            kernels.rotate_store_kv(
+                q_THD, k_TKD, v_TKD, *caches, slots_T, positions_T, angles(rotated), eps=1e-5,
+                q_norm_D=weights[0], k_norm_D=weights[1], **scales,
+            )  # fmt: skip
+        else:
+            k_TKD = k_TKD.contiguous()
+            for x, weight_D in ((q_THD, weights[0]), (k_TKD, weights[1])):
+                if weight_D is not None:
+                    kernels.rms_norm(x, weight_D, x, eps=1e-5)
+            kernels.rotary(q_THD, k_TKD, positions_T, angles(rotated))
+            kernels.store_kv(k_TKD, v_TKD, *caches, slots_T, **scales)
+        stored.append((q_THD, *(cache.view(torch.uint8) for cache in caches), *scales.values()))
+    names = ("q", "k", "v", "scales of k", "scales of v")
+    for name, fused, apart in zip(names, *stored, strict=True):
+        if name == "q":
+            torch.testing.assert_close(fused, apart, **TOLERANCE[dtype])
+        elif name == "k" and normed:  # the sums of the norm's squares are of other orders
+            assert (fused.int() - apart.int()).abs().max() <= 1
+        elif name == "scales of k" and normed:
+            torch.testing.assert_close(fused, apart, **TOLERANCE[dtype])
+        else:
+            assert torch.equal(fused.nan_to_num(-1), apart.nan_to_num(-1)), name
+
+
 def test_unit_offset():
     given = {"heads": 2, "kv_heads": 1, "head_dim": 32, "rotated": 32, "normed": True, "unit_offset": True}
     results = [run(ops, torch.float32, **given) for ops in (kernels, reference)]

@@ -63,8 +63,8 @@ def test_window_reads_nothing_before_it(isa, dtype, window):
 
 
 @DTYPES
-@pytest.mark.parametrize("options", [{"softcap": 1.5}, {"softcap": 50.0}, {"sinks": True}])
-def test_softcap_and_sinks(isa, dtype, options):
+@pytest.mark.parametrize("options", [{"softcap": 1.5}, {"softcap": 50.0}, {"sinks": True}, {"alibi": True}])
+def test_softcap_sinks_and_alibi(isa, dtype, options):
     sequences = [*mixed_sequences(16), (2, 1500)]
     case = attention_case(sequences, heads=4, kv_heads=2, head_dim=32, block_size=16, dtype=dtype, **options)
     check(case, dtype)
@@ -72,7 +72,8 @@ def test_softcap_and_sinks(isa, dtype, options):
 
 
 @DTYPES
-def test_all_options_together_over_split_keys(isa, dtype):
+@pytest.mark.parametrize("alibi", [False, True])
+def test_all_options_together_over_split_keys(isa, dtype, alibi):
     check(
         attention_case(
             [(1, 4000), (3, 2049), (1, 1024), (1, 1025), (100, 1100)],
@@ -82,6 +83,7 @@ def test_all_options_together_over_split_keys(isa, dtype):
             block_size=64,
             window=1500,
             softcap=4.0,
+            alibi=alibi,
             sinks=True,
             dtype=dtype,
         ),
@@ -99,13 +101,15 @@ def test_plan_splits_long_sequences_and_is_optional():
 
 
 @DTYPES
-def test_same_bits_for_any_number_of_threads(dtype):
+@pytest.mark.parametrize("alibi", [False, True])
+def test_same_bits_for_any_number_of_threads(dtype, alibi):
     case = attention_case(
         [(1, 2500), (40, 300), (1, 7), (3, 1200)],
         heads=6,
         kv_heads=2,
         head_dim=64,
         block_size=64,
+        alibi=alibi,
         dtype=dtype,
     )
     alone = case.run(cpu, dtype)
@@ -116,7 +120,7 @@ def test_same_bits_for_any_number_of_threads(dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("options", [{}, {"window": 700, "softcap": 3.0, "sinks": True}])
+@pytest.mark.parametrize("options", [{}, {"window": 700, "softcap": 3.0, "sinks": True}, {"alibi": True}])
 def test_items_of_several_heads_bring_the_bits_of_items_of_one(isa, dtype, options):
     """Of five key-value heads an item takes all, or two and two and one, or each by itself."""
     sequences = [(1, 2500), (2, 300), (1, 7), (3, 1200), (1, 64), (1, 65), (30, 200), (1, 1025)]
@@ -139,11 +143,11 @@ def test_items_of_several_heads_bring_the_bits_of_items_of_one(isa, dtype, optio
 
 
 @DTYPES
-@pytest.mark.parametrize("window", [None, 75])
-def test_same_bits_in_one_prefill_in_chunks_and_in_decode(isa, dtype, window):
+@pytest.mark.parametrize("options", [{}, {"window": 75}, {"alibi": True}])
+def test_same_bits_in_one_prefill_in_chunks_and_in_decode(isa, dtype, options):
     length = 1100
     whole = attention_case(
-        [(length, length)], heads=3, kv_heads=1, head_dim=32, block_size=32, window=window, dtype=dtype
+        [(length, length)], heads=3, kv_heads=1, head_dim=32, block_size=32, dtype=dtype, **options
     )
     out_THD, lse_TH = whole.run(cpu, dtype)
     for start, end in [(0, 7), (7, 64), (1000, 1031), (1050, 1100), (1099, 1100)]:
@@ -209,6 +213,10 @@ def test_mistakes_are_named():
         cpu.kv_cache_shapes(1, 1, 16, 20, torch.float32)
     with pytest.raises(ValueError, match="window is 0"):
         dataclasses.replace(case, window=0).run(cpu, torch.float32)
+    with pytest.raises(ValueError, match="length of alibi_slopes_H is 3; it must be 2"):
+        dataclasses.replace(case, alibi_slopes_H=torch.ones(3)).run(cpu, torch.float32)
+    with pytest.raises(ValueError, match="alibi_slopes_H is Double; it must be Float"):
+        dataclasses.replace(case, alibi_slopes_H=torch.ones(2).double()).run(cpu, torch.float32)
     wrong = dataclasses.replace(case, tables_SM=torch.tensor([[0, 99]], dtype=torch.int32))
     with pytest.raises(ValueError, match=r"tables_SM\[0, 1\] must name one of the cache's 5 blocks"):
         wrong.run(cpu, torch.float32)

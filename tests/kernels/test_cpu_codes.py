@@ -109,7 +109,8 @@ def test_window_reads_nothing_before_it(isa, dtype, code, window):
 
 @CODES
 @DTYPES
-def test_all_options_together_over_split_keys(isa, dtype, code):
+@pytest.mark.parametrize("alibi", [False, True])
+def test_all_options_together_over_split_keys(isa, dtype, code, alibi):
     case = attention_case(
         [(1, 4000), (3, 2049), (1, 1024), (1, 1025), (100, 1100)],
         heads=6,
@@ -118,6 +119,7 @@ def test_all_options_together_over_split_keys(isa, dtype, code):
         block_size=64,
         window=1500,
         softcap=4.0,
+        alibi=alibi,
         sinks=True,
         dtype=dtype,
     )

@@ -24,7 +24,14 @@ if release("triton") < (3, 7) and release("numpy") >= (2, 4):
     pytest.skip("the interpreter of Triton 3.6 does not work with numpy 2.4", allow_module_level=True)
 
 TESTS = Path(__file__).parents[1]
-QUICK = {"interpreted_elementwise", "interpreted_states"}
+QUICK = {
+    "interpreted_alibi",
+    "interpreted_elementwise",
+    "interpreted_pages",
+    "interpreted_pairs",
+    "interpreted_row_groups",
+    "interpreted_states",
+}
 
 
 def _cases():

@@ -50,6 +50,11 @@ def test_plan_attention(geometry, message):
         ({"tables_SM": meta(2, 3).long()}, "tables_SM has dtype torch.int64; supported here: torch.int32"),
         ({"query_starts_S1": meta(2).int()}, r"query_starts_S1 has shape \(2,\); expected \(3,\)"),
         ({"softcap": 0.0}, "softcap 0.0 is not positive; allowed: None or more than 0"),
+        ({"alibi_slopes_H": meta(2)}, r"alibi_slopes_H has shape \(2,\); expected \(4,\)"),
+        (
+            {"alibi_slopes_H": meta(4).half()},
+            "alibi_slopes_H has dtype torch.float16; supported here: torch.fl",
+        ),
         ({"sinks_H": meta(4).bfloat16()}, "sinks_H has dtype torch.bfloat16; supported here: torch.float32"),
         ({"lse_TH": meta(4, 3)}, r"lse_TH has shape \(4, 3\); expected \(3, 4\)"),
         (EIGHT_BITS, "k_scales_NKB is not what a cache of torch.int8 has; expected its scales"),
@@ -152,6 +157,132 @@ def test_mla_decode(change, message):
         kernels.mla_decode(**{**arguments, **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows_TW": meta(3, 576).double()}, "rows_TW has dtype torch.float64; supported: float32"),
+        ({"cache_NBW": meta(9, 16, 512)}, r"cache_NBW has shape \(9, 16, 512\); expected \(9, 16, 576\)"),
+        (
+            {"cache_NBW": meta(9, 16, 576).half()},
+            "cache_NBW has dtype torch.float16; supported here: torch.float32",
+        ),
+        (
+            {"cache_NBW": meta(9, 576, 16).mT},
+            "cache_NBW has strides .*; the last dimension must be contiguous",
+        ),
+        ({"slots_T": meta(4).long()}, r"slots_T has shape \(4,\); expected \(3,\)"),
+        ({"slots_T": meta(3).int()}, "slots_T has dtype torch.int32; supported here: torch.int64"),
+    ],
+)
+def test_store_latents(change, message):
+    arguments = {"rows_TW": meta(3, 576), "cache_NBW": meta(9, 16, 576), "slots_T": meta(3).long()}
+    with pytest.raises(ValueError, match=message):
+        kernels.store_latents(**{**arguments, **change})
+
+
+BOUND = meta(9, 2, 32)
+PAGES = {
+    "q_SHD": meta(3, 4, 32),
+    "tables_SM": meta(3, 5).int(),
+    "seq_lens_S": meta(3).int(),
+    "scale": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k_TKD": meta(3, 2, 32).double()}, "k_TKD has dtype torch.float64; supported: float32, float16"),
+        ({"largest_NKD": meta(8, 2, 32)}, r"largest_NKD has shape \(8, 2, 32\); expected \(9, 2, 32\)"),
+        ({"least_NKD": BOUND.half()}, "least_NKD has dtype torch.float16; supported here: torch.float32"),
+        (
+            {"largest_NKD": meta(2, 9, 32).transpose(0, 1)},
+            r"largest_NKD has strides \(32, 288, 1\); expected",
+        ),
+        ({"slots_T": meta(3).int()}, "slots_T has dtype torch.int32; supported here: torch.int64"),
+    ],
+)
+def test_store_bounds(change, message):
+    arguments = {
+        "k_TKD": meta(3, 2, 32),
+        "least_NKD": BOUND,
+        "largest_NKD": BOUND,
+        "slots_T": meta(3).long(),
+        "block_size": 16,
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.store_bounds(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"q_SHD": meta(3, 5, 32)}, "q_SHD has 5 heads over 2 of keys; supported: a multiple, up to 128"),
+        ({"q_SHD": meta(3, 4, 320)}, "head_dim 320 is too large; supported: up to 256"),
+        ({"tables_SM": meta(2, 5).int()}, r"tables_SM has shape \(2, 5\); expected \(3, 5\)"),
+        ({"scores_SKP": meta(3, 2, 6)}, "scores_SKP has 6 pages a row; tables_SM has 5 columns"),
+        ({"scores_SKP": meta(3, 4, 2).mT}, r"scores_SKP has strides \(8, 1, 2\); it must be contiguous"),
+        (
+            {"scores_SKP": meta(3, 2, 4).half()},
+            "scores_SKP has dtype torch.float16; supported here: torch.fl",
+        ),
+        ({"softcap": -1.0}, "softcap -1.0 is not positive; allowed: None or more than 0"),
+        ({"alibi_slopes_H": meta(2)}, r"alibi_slopes_H has shape \(2,\); expected \(4,\)"),
+    ],
+)
+def test_page_scores(change, message):
+    arguments = {
+        **PAGES,
+        "least_NKD": BOUND,
+        "largest_NKD": BOUND,
+        "scores_SKP": meta(3, 2, 4),
+        "block_size": 16,
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.page_scores(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"k_cache": meta(9, 2, 16, 32).half()},
+            "v_cache has dtype torch.float32; supported here: torch.flo",
+        ),
+        ({"v_cache": meta(9, 2, 32, 32)}, r"v_cache has shape \(9, 2, 32, 32\); expected \(9, 2, 16, 32\)"),
+        ({"out_SHD": meta(4, 4, 32)}, r"out_SHD has shape \(4, 4, 32\); expected \(3, 4, 32\)"),
+        ({"pages_SKJ": meta(3, 2, 4).int()}, "pages_SKJ has dtype torch.int32; supported here: torch.int64"),
+        ({"pages_SKJ": meta(3, 4, 4).long()}, r"pages_SKJ has shape \(3, 4, 4\); expected \(3, 2, 4\)"),
+        ({"sinks_H": meta(4).half()}, "sinks_H has dtype torch.float16; supported here: torch.float32"),
+    ],
+)
+def test_attend_pages(change, message):
+    cache = meta(9, 2, 16, 32)
+    arguments = {
+        **PAGES,
+        "k_cache": cache,
+        "v_cache": cache,
+        "pages_SKJ": meta(3, 2, 4).long(),
+        "out_SHD": meta(3, 4, 32),
+    }
+    with pytest.raises(ValueError, match=message):
+        kernels.attend_pages(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "message"),
+    [
+        ((1024, 64), torch.float16, "latent_dim is 1024; the Triton kernels take 1 to 512"),
+        ((512, 128), torch.float16, "rotary_dim is 128; the Triton kernels take 1 to 64"),
+        ((512, 0), torch.float16, "rotary_dim is 0; the Triton kernels take 1 to 64"),
+        ((512, 64), torch.float64, "dtype is torch.float64; the Triton kernels take float32"),
+    ],
+)
+def test_latent_cache_shape(sizes, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        kernels.latent_cache_shape(4, 16, *sizes, dtype)
+
+
 def test_rms_norm():
     norm = partial(kernels.rms_norm, eps=1e-6)
     x = meta(2, 8)
@@ -213,6 +344,14 @@ def test_rotate_store_kv():
         ({"q_THD": heads.double()}, "q_THD has dtype torch.float64; supported: float32"),
         ({"v_TKD": heads.half()}, "v_TKD has dtype torch.float16; supported here: torch.float32"),
         ({"k_cache": meta(4, 2, 16, 8)}, r"k_cache has shape \(4, 2, 16, 8\); expected \(4, 3, 16, 8\)"),
+        (
+            dict.fromkeys(("k_cache", "v_cache"), cache.short()),
+            "k_cache has dtype torch.int16; supported here: .*float32 or torch.int8 or torch.float8_e4m3fn",
+        ),
+        (
+            dict.fromkeys(("k_cache", "v_cache"), cache.char()),
+            "k_scales_NKB is not what a cache of torch.int8 has; expected its scales",
+        ),
         ({"slots_T": tokens[:1]}, r"slots_T has shape \(1,\); expected \(2,\)"),
         ({"positions_T": tokens.int()}, "positions_T has dtype torch.int32; supported here: torch.int64"),
     ):
@@ -283,6 +422,66 @@ def test_filter_tokens():
     ):
         with pytest.raises(ValueError, match=message):
             kernels.filter_tokens(**{**arguments, **change})
+
+
+def test_sort_pairs():
+    arguments = {
+        "chosen_Tk": meta(3, 2).long(),
+        "tokens_P": meta(6).int(),
+        "places_Tk": meta(3, 2).int(),
+        "ends_X": meta(5).int(),
+    }
+    for change, message in (
+        ({"chosen_Tk": meta(3, 2).int()}, "chosen_Tk has dtype torch.int32; supported here: torch.int64"),
+        ({"chosen_Tk": meta(2, 3).long().mT}, r"chosen_Tk has strides \(1, 3\); it must be contiguous"),
+        ({"tokens_P": meta(5).int()}, r"tokens_P has shape \(5,\); expected \(6,\)"),
+        ({"ends_X": meta(5).long()}, "ends_X has dtype torch.int64; supported here: torch.int32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.sort_pairs(**{**arguments, **change})
+
+
+def test_sum_pairs():
+    arguments = {
+        "y_PE": meta(6, 8),
+        "places_Tk": meta(3, 2).int(),
+        "shares_Tk": meta(3, 2),
+        "out_TE": meta(3, 8),
+    }
+    for change, message in (
+        ({"y_PE": meta(5, 8)}, r"y_PE has shape \(5, 8\); expected \(6, 8\)"),
+        ({"places_Tk": meta(3, 2)}, "places_Tk has dtype torch.float32; supported here: torch.int32 or"),
+        (
+            {"shares_Tk": meta(3, 2).half()},
+            "shares_Tk has dtype torch.float16; supported here: torch.float32",
+        ),
+        ({"out_TE": meta(3, 8).half()}, "out_TE has dtype torch.float16; supported here: torch.float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.sum_pairs(**{**arguments, **change})
+
+
+def test_grouped_fp8_linear(monkeypatch):
+    monkeypatch.setattr(launch, "architecture_of", lambda device: launch.ARCHITECTURES["sm_90"])
+    e4m3 = torch.float8_e4m3fn
+    arguments = {
+        "values_TI": meta(3, 32, dtype=e4m3),
+        "scales_T": meta(3),
+        "weight_XOI": meta(4, 16, 32, dtype=e4m3),
+        "weight_scales_XO": meta(4, 16),
+        "ends_X": meta(4, dtype=torch.int32),
+        "out_TO": meta(3, 16),
+    }
+    for change, message in (
+        ({"ends_X": meta(4).long()}, "ends_X has dtype torch.int64; supported here: torch.int32"),
+        ({"ends_X": meta(5).int()}, r"ends_X has shape \(5,\); expected \(4,\)"),
+        ({"weight_XOI": meta(4, 16, 30, dtype=e4m3)}, r"weight has shape \(4, 16, 30\); expected"),
+        ({"weight_XOI": meta(4, 16, 32)}, "weight has dtype torch.float32; supported here: .*e4m3fn"),
+        ({"weight_scales_XO": meta(4)}, r"weight_scales has shape \(4,\); expected \(4, 16\)"),
+        ({"out_TO": meta(3, 16).double()}, "out_TO has dtype torch.float64; supported: float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kernels.grouped_fp8_linear(**{**arguments, **change})
 
 
 def test_devices_without_kernels():

@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM as AutoModel
 from transformers import (
+    BloomConfig,
     Cohere2Config,
     CohereConfig,
+    DeepseekV2Config,
+    DeepseekV3Config,
     FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
@@ -24,6 +27,7 @@ from transformers import (
     MambaConfig,
     MistralConfig,
     MixtralConfig,
+    MptConfig,
     Olmo2Config,
     OPTConfig,
     Phi3Config,
@@ -75,6 +79,17 @@ _LONGROPE = {
     "long_factor": [2.0 + 0.5 * i for i in range(6)],
 }
 
+_LATENTS: dict[str, Any] = {
+    **_SIZES,
+    "num_key_value_heads": _SIZES["num_attention_heads"],
+    "kv_lora_rank": 32,
+    "q_lora_rank": 40,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 24,
+    "v_head_dim": 20,
+    "moe_intermediate_size": 48,
+}
+
 NATIVE: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_SIZES),
     "llama_tied_biased": lambda: LlamaConfig(
@@ -124,6 +139,54 @@ NATIVE: dict[str, Callable[[], PreTrainedConfig]] = {
         rope_parameters=_LONGROPE | {"partial_rotary_factor": 0.75},
     ),
     "mixtral": lambda: MixtralConfig(**_SIZES, **_EXPERTS, num_local_experts=4),
+    "bloom": lambda: _bloom(heads=4),
+    "bloom_six_heads": lambda: _bloom(heads=6),
+    "mpt": lambda: _mpt(heads=4, attention={}),
+    "mpt_clipped": lambda: _mpt(heads=6, attention={"clip_qkv": 0.7, "softmax_scale": 0.2}),
+    "falcon": lambda: _falcon(),
+    "falcon_two_norms": lambda: _falcon(new_decoder_architecture=True, num_kv_heads=2, bias=True),
+    "falcon_one_norm": lambda: _falcon(
+        new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1
+    ),
+    "falcon_rw": lambda: _falcon(alibi=True, multi_query=False, parallel_attn=False, bias=True),
+    "deepseek_v2": lambda: DeepseekV2Config(
+        **_LATENTS | {"q_lora_rank": None},
+        **_EXPERTS,
+        n_routed_experts=6,
+        first_k_dense_replace=1,
+        rope_parameters=dict(_YARN_MSCALE),
+    ),
+    "deepseek_v2_groups": lambda: DeepseekV2Config(
+        **_LATENTS,
+        **_EXPERTS,
+        n_routed_experts=6,
+        n_shared_experts=1,
+        topk_method="group_limited_greedy",
+        n_group=3,
+        topk_group=2,
+        routed_scaling_factor=1.5,
+        attention_bias=True,
+    ),
+    "deepseek_v3": lambda: DeepseekV3Config(
+        **_LATENTS,
+        num_experts_per_tok=3,
+        n_routed_experts=8,
+        first_k_dense_replace=1,
+        n_group=4,
+        topk_group=2,
+        rope_parameters=_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
+    ),
+    "deepseek_v3_ungrouped": lambda: DeepseekV3Config(
+        **_LATENTS,
+        **_EXPERTS,
+        n_routed_experts=4,
+        n_shared_experts=2,
+        first_k_dense_replace=0,
+        n_group=1,
+        topk_group=1,
+        norm_topk_prob=False,
+        rope_interleave=False,
+    ),
 }
 """Families and variants that the native decoder runs."""
 
@@ -169,20 +232,20 @@ UNSUITED: dict[str, Callable[[], PreTrainedConfig]] = {
         vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, state_size=8, pad_token_id=0
     ),
     "phimoe": lambda: PhimoeConfig(**_SIZES, **_EXPERTS, sliding_window=WINDOW, num_local_experts=4),
-    "falcon_alibi": lambda: FalconConfig(
-        vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, alibi=True
-    ),
 }
 """Families that transformers knows but that cannot use our attention."""
 
 _ALL = NATIVE | FOREIGN | UNSUITED
+_BIASED_TWICE = {"falcon_rw"}
+"""Families whose biases transformers' eager attention adds twice, and its other one once."""
 
 
 def make_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model of that family in transformers' own eager attention: the oracle."""
     torch.manual_seed(seed)
     config = _ALL[family]()
-    model = AutoModel.from_config(config, attn_implementation="eager", dtype=dtype).eval()
+    implementation = "sdpa" if family in _BIASED_TWICE else "eager"
+    model = AutoModel.from_config(config, attn_implementation=implementation, dtype=dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -191,6 +254,9 @@ def make_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float32
                 parameter.add_(noise * 0.2)
             else:
                 parameter.copy_(noise * (1.5 * parameter.shape[-1] ** -0.5))
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):  # else zeros, as no checkpoint has them
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) * 0.5)
     return model
 
 
@@ -206,6 +272,43 @@ def make_checkpoint(
     model = make_model(family, seed=seed, dtype=dtype)
     model.save_pretrained(directory, max_shard_size=shard_size)
     return model
+
+
+def _bloom(*, heads: int) -> BloomConfig:
+    return BloomConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16 * heads,
+        n_layer=3,
+        n_head=heads,
+        seq_length=MAX_TOKENS,
+        pad_token_id=0,
+    )
+
+
+def _mpt(*, heads: int, attention: dict[str, Any]) -> MptConfig:
+    return MptConfig(
+        vocab_size=VOCABULARY,
+        d_model=16 * heads,
+        n_layers=3,
+        n_heads=heads,
+        max_seq_len=MAX_TOKENS,
+        attn_config=attention,
+        eos_token_id=2,
+    )
+
+
+def _falcon(**options: Any) -> FalconConfig:
+    return FalconConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        ffn_hidden_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=1,
+        eos_token_id=2,
+        **options,
+    )
 
 
 def _rope(kind: str, **parameters: float) -> dict[str, Any]:

@@ -11,11 +11,15 @@ from quire.interfaces.attention import (
     KVCache,
     KVCacheSpec,
     KVGeometry,
+    LatentCache,
+    LatentCacheSpec,
+    LayerCache,
     TensorSpec,
 )
 from quire.models.kv_groups import kv_groups
 from quire.models.model import Model
 from quire.runtime.batch import Batch
+from quire.runtime.layer_cache import cache_spec
 from quire_kernels import reference
 
 BLOCK_SIZE = 16
@@ -23,6 +27,9 @@ BLOCK_SIZE = 16
 
 class ReferenceAttention(AttentionBackend):
     """The oracle kernels as a backend: float32, slow, obvious."""
+
+    supports_alibi = True
+    supports_latents = True
 
     def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
         k, v = reference.kv_cache_shapes(
@@ -56,7 +63,40 @@ class ReferenceAttention(AttentionBackend):
             scale=layer.scale,
             window=layer.window,
             softcap=layer.softcap,
+            alibi_slopes_H=layer.alibi_slopes_H,
             sinks_H=layer.sinks_H,
+        )
+
+    def latent_cache_spec(self, geometry: KVGeometry) -> LatentCacheSpec:
+        assert geometry.latent_dim is not None
+        shape = reference.latent_cache_shape(
+            geometry.num_blocks,
+            geometry.block_size,
+            geometry.latent_dim,
+            geometry.head_dim - geometry.latent_dim,
+            geometry.dtype,
+        )
+        return LatentCacheSpec(rows=TensorSpec(shape, geometry.dtype))
+
+    def forward_latent(
+        self,
+        layer: AttentionLayer,
+        q_THW: Tensor,
+        rows_TW: Tensor,
+        cache: LatentCache,
+        batch: Batch,
+        metadata: None,
+        out_THV: Tensor,
+    ) -> None:
+        reference.store_latents(rows_TW, cache.rows, batch.slots_GT[layer.group])
+        reference.mla_decode(
+            q_THW,
+            cache.rows,
+            batch.tables_GSM[layer.group],
+            batch.query_starts_S1,
+            batch.seq_lens_S,
+            out_THV,
+            scale=layer.scale,
         )
 
 
@@ -120,15 +160,16 @@ class PackedRun:
         left = [len(seq) - done for seq, done in zip(self._sequences, self._done, strict=True)]
         return [min(chunk, count) for count in left] if any(left) else []
 
-    def _cache(self, layer: AttentionLayer, blocks: int) -> KVCache:
-        geometry = KVGeometry(
+    def _cache(self, layer: AttentionLayer, blocks: int) -> LayerCache:
+        spec = cache_spec(
+            self._attention,
+            self._groups[layer.group],
             num_blocks=blocks,
-            kv_heads=layer.kv_heads,
             block_size=BLOCK_SIZE,
-            head_dim=layer.head_dim,
             dtype=self._model.dtype,
+            kv_dtype="auto",
         )
-        cache = self._attention.kv_cache_spec(geometry).allocate("cpu")
+        cache = spec.allocate("cpu")
         for tensor in cache.tensors():
             tensor.fill_(float("nan"))
         return cache

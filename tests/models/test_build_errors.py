@@ -56,6 +56,29 @@ def change_config(directory: Path, **changes: Any) -> None:
         ),
         ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention is set"),
         ("qwen2", {"layer_types": ["linear_attention"] * 3}, "must be a list of full_attention or sliding"),
+        ("deepseek_v2", {"norm_topk_prob": True}, "norm_topk_prob is set: the weights of this family's"),
+        (
+            "deepseek_v2",
+            {"topk_method": "noaux_tc"},
+            'topk_method=.* must be "greedy" or "group_limited_greedy"',
+        ),
+        ("deepseek_v2", {"num_key_value_heads": 2}, "num_key_value_heads=2: must be num_attention_heads, 4"),
+        ("deepseek_v2", {"kv_lora_rank": 0}, "kv_lora_rank=0: must be at least 1"),
+        ("deepseek_v2", {"mlp_bias": True}, "mlp_bias is set"),
+        ("deepseek_v2", {"moe_layer_freq": 2}, "moe_layer_freq=2: must be 1"),
+        ("deepseek_v2_groups", {"n_group": 4}, "n_group=4: must be a divisor of n_routed_experts, 6"),
+        ("deepseek_v3", {"n_group": 8}, "n_group=8: must be a divisor .*, 8, with 2 or more in each"),
+        (
+            "deepseek_v3",
+            {"topk_group": 1},
+            "topk_group=1: must be at most n_group, 4, and enough for 3 experts",
+        ),
+        ("deepseek_v3", {"scoring_func": "softmax"}, 'scoring_func=.softmax.: must be "sigmoid"'),
+        (
+            "deepseek_v3",
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+            "quant_method='fp8': must be gptq or awq or compressed-tensors",
+        ),
         (
             "llama",
             {"architectures": ["ElmanForCausalLM"]},
@@ -84,7 +107,7 @@ def test_too_long(tmp_path: Path) -> None:
 
 
 class LimitedAttention(ReferenceAttention):
-    supports_softcap = False
+    supports_softcap = supports_latents = False
     dtypes = frozenset({"float32"})
     devices = frozenset({"cpu"})
 
@@ -93,6 +116,7 @@ class LimitedAttention(ReferenceAttention):
     ("family", "options", "message"),
     [
         ("gemma2", {}, "attention: LimitedAttention lacks softcap, which Gemma2ForCausalLM needs"),
+        ("deepseek_v2", {}, "attention: LimitedAttention lacks latents, which DeepseekV2ForCausalLM needs"),
         (
             "llama",
             {"dtype": "bfloat16"},

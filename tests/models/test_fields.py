@@ -22,6 +22,13 @@ def test_values_and_defaults() -> None:
     assert section.integer("g") == 1
 
 
+def test_a_field_of_several_names() -> None:
+    fields = Fields({"older": 3, "newer": None})
+    assert fields.first_integer("newer", "older") == 3
+    with pytest.raises(UserError, match=r"^config\.json: heads is missing$"):
+        fields.first_integer("heads", "n_head")
+
+
 def test_null_is_none_for_optional_readers_only() -> None:
     fields = Fields({"window": None})
     assert fields.optional_integer("window", 4096) is None

@@ -8,6 +8,7 @@ import torch
 from checkpoints import MAX_TOKENS, NATIVE, VOCABULARY, make_checkpoint
 from loading import load
 from packed import PackedRun, ReferenceAttention, random_sequences
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import quire
@@ -40,7 +41,17 @@ def test_equal_to_transformers(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["gemma2", "gemma3", "llama_tied_biased", "mixtral", "phi3_longrope", "qwen3"]
+    "family",
+    [
+        "gemma2",
+        "gemma3",
+        "llama_tied_biased",
+        "mixtral",
+        "phi3_longrope",
+        "qwen3",
+        "deepseek_v2",
+        "deepseek_v3",
+    ],
 )
 def test_equal_with_native_ops(family: str, tmp_path: Path) -> None:
     oracle = make_checkpoint(family, tmp_path)
@@ -48,7 +59,7 @@ def test_equal_with_native_ops(family: str, tmp_path: Path) -> None:
     assert_same_logits(load(tmp_path, ops=ops), oracle)
 
 
-@pytest.mark.parametrize("family", ["mistral", "gemma3", "qwen3_moe"])
+@pytest.mark.parametrize("family", ["mistral", "gemma3", "qwen3_moe", "deepseek_v3"])
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_chunks_change_nothing(family: str, chunk: int, tmp_path: Path) -> None:
     oracle = make_checkpoint(family, tmp_path)
@@ -79,7 +90,7 @@ def test_checkpoint_type_is_kept(tmp_path: Path) -> None:
     assert (logits - expected).norm() / expected.norm() < 0.05
 
 
-@pytest.mark.parametrize("family", ["llama_llama3", "llama_yarn", "qwen3_moe_mixed"])
+@pytest.mark.parametrize("family", ["llama_llama3", "llama_yarn", "qwen3_moe_mixed", "deepseek_v2"])
 def test_old_rope_fields(family: str, tmp_path: Path) -> None:
     """Before transformers 5, config.json had rope_theta and rope_scaling, with its type under "type"."""
     oracle = make_checkpoint(family, tmp_path)
@@ -130,3 +141,41 @@ def test_layers_are_grouped_by_window(tmp_path: Path) -> None:
     # No sequence of 16 tokens outgrows a window of 16: all layers then share their blocks.
     assert [layer.window for layer in load(tmp_path, max_tokens=16).layers] == [None] * 3
     assert [layer.group for layer in load(tmp_path, max_tokens=16).layers] == [0, 0, 0]
+
+
+def test_layers_for_further_tokens_are_left_out(tmp_path: Path) -> None:
+    """DeepSeek-V3's files have one layer more, which predicts the token after the next."""
+    oracle = make_checkpoint("deepseek_v3", tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    last = {name: x for name, x in tensors.items() if name.startswith("model.layers.2.")}
+    further = {name.replace(".2.", ".3.", 1): x.clone() for name, x in last.items()}
+    further |= {f"model.layers.3.{name}.weight": torch.zeros(4) for name in ("enorm", "eh_proj")}
+    save_file(tensors | further, file, metadata={"format": "pt"})
+    assert_same_logits(load(tmp_path), oracle)
+
+
+def test_experts_of_a_model_in_bfloat16_are_chosen_in_float32(tmp_path: Path) -> None:
+    """By a correction that files keep in float32, too."""
+    make_checkpoint("deepseek_v3", tmp_path, dtype=torch.bfloat16)
+    file, name = tmp_path / "model.safetensors", "model.layers.1.mlp.gate.e_score_correction_bias"
+    # About a score of 1 bfloat16 has steps of 1/128: rounded to it, the correction would choose otherwise.
+    correction = 1 + torch.rand(8, generator=torch.Generator().manual_seed(0)) / 100
+    save_file(load_file(file) | {name: correction}, file, metadata={"format": "pt"})
+    gate = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).model.layers[1].mlp.gate
+    assert torch.equal(gate.e_score_correction_bias, correction)
+    hidden = torch.randn(2000, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    # Scores near each other, so that the correction decides.
+    with torch.no_grad():
+        _, expected_shares, expected = gate(hidden / 100)
+    chosen, shares = load(tmp_path)._blocks[1].mlp._router(hidden / 100)
+    torch.testing.assert_close(_by_expert(chosen, shares), _by_expert(expected, expected_shares))
+    rounded = gate.e_score_correction_bias.bfloat16().float()
+    gate.e_score_correction_bias.copy_(rounded)
+    with torch.no_grad():
+        _, other_shares, other = gate(hidden / 100)
+    assert not torch.equal(_by_expert(other, other_shares), _by_expert(expected, expected_shares))
+
+
+def _by_expert(chosen: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(chosen), 8).scatter_(1, chosen, shares)

@@ -32,12 +32,36 @@ def test_windows_make_groups(tmp_path: Path) -> None:
     [
         ("mamba", "it keeps recurrent state besides keys and values"),
         ("phimoe", f"layer 0 does not tell attention of its window of {WINDOW}"),
-        ("falcon_alibi", "0 of its 2 layers use transformers' AttentionInterface"),
     ],
 )
 def test_unsuited(family: str, reason: str, tmp_path: Path) -> None:
     make_checkpoint(family, tmp_path)
     with pytest.raises(MissingCapability, match=reason):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("bloom", "its forward takes no position_ids"),
+        ("mpt", "its forward takes no position_ids"),
+        ("falcon", "0 of its 3 layers use transformers' AttentionInterface"),
+        ("falcon_rw", "0 of its 3 layers use transformers' AttentionInterface"),
+    ],
+)
+def test_alibi_is_native_only(family: str, reason: str, tmp_path: Path) -> None:
+    """Without their architectures these models would not run, rather than without their biases."""
+    make_checkpoint(family, tmp_path)
+    with pytest.raises(MissingCapability, match=reason):
+        load(tmp_path, architectures={})
+
+
+def test_masks_that_attention_would_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_checkpoint("olmo2", tmp_path)
+    monkeypatch.setattr(
+        "transformers.models.olmo2.modeling_olmo2.create_causal_mask", lambda **_: torch.zeros(1, 1, 1, 1)
+    )
+    with pytest.raises(MissingCapability, match=r"layer 0 has a mask, or biases, of its own$"):
         load(tmp_path)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from quire.interfaces.ops import Activation, Ops
 from quire_kernels import reference
-from quire_plugins.ops.grouped import grouped_mm
+from quire_plugins.ops.grouped import GroupedMM
 from quire_plugins.ops.native import NativeOps, NativeOpsConfig
 from quire_plugins.ops.torch_ops import TorchOps, TorchOpsConfig
 
@@ -62,7 +62,7 @@ def test_grouped_linear(ops: Ops, dtype: torch.dtype, counts: list[int]) -> None
     expected = torch.cat([g @ w.float().T for g, w in zip(groups, weights, strict=True)]).to(dtype)
     ends = torch.tensor(counts).cumsum(0).to(torch.int32)
     assert_near(ops.grouped_linear(iter(weights.clone()))(x, ends), expected)
-    assert_near(grouped_mm(iter(weights.clone()))(x, ends), expected)
+    assert_near(GroupedMM(iter(weights.clone()))(x, ends), expected)
 
 
 @pytest.mark.parametrize("with_residual", [False, True])
@@ -76,6 +76,22 @@ def test_rms_norm(ops: Ops, dtype: torch.dtype, with_residual: bool, unit_offset
     assert_near(actual, expected)
     if residual is not None and expected_residual is not None:
         assert_near(residual, expected_residual)
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_layer_norm(ops: Ops, dtype: torch.dtype, with_residual: bool, biased: bool) -> None:
+    x, weight = random(5, 96, dtype=dtype) + 3, random(96, dtype=dtype)
+    bias = random(96, dtype=dtype) if biased else None
+    residual = random(6, 96, dtype=dtype)[1:] if with_residual else None
+    summed = x if residual is None else (x + residual)
+    wide = summed.double() - summed.double().mean(-1, keepdim=True)
+    expected = wide / (wide.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight.double()
+    expected = expected if bias is None else expected + bias.double()
+    actual = ops.layer_norm(x, weight, bias, eps=1e-5, residual_TE=residual)
+    assert_near(actual, expected.to(dtype))
+    if residual is not None:
+        assert_near(residual, summed)
 
 
 def test_rms_norm_of_heads(ops: Ops, dtype: torch.dtype) -> None:
@@ -104,3 +120,17 @@ def test_act_mul(ops: Ops, dtype: torch.dtype, activation: Activation) -> None:
     expected = torch.empty(3, 40, dtype=dtype)
     reference.act_mul(gate_up, expected, activation=activation.value)
     assert_near(ops.act_mul(gate_up, activation), expected)
+
+
+def test_pairs_are_sorted_and_summed(ops: Ops, dtype: torch.dtype) -> None:
+    chosen = torch.tensor([[3, 0], [0, 5], [3, 4], [0, 3]])
+    pairs = ops.sort_pairs(chosen, experts=6)
+    assert pairs.ends_X.dtype is torch.int32
+    assert pairs.ends_X.tolist() == [3, 3, 3, 6, 7, 8]
+    for expert, start, end in zip(range(6), [0, *pairs.ends_X.tolist()], pairs.ends_X.tolist(), strict=False):
+        here = [token for token in range(4) if expert in chosen[token].tolist()]
+        assert sorted(pairs.tokens_P[start:end].tolist()) == here
+    assert torch.equal(pairs.tokens_P[pairs.places_Tk.flatten()], torch.arange(4).repeat_interleave(2))
+    y, shares = random(8, 48, dtype=dtype), random(4, 2, dtype=torch.float32)
+    expected = (y.float()[pairs.places_Tk] * shares[:, :, None]).sum(dim=1).to(dtype)
+    assert_near(ops.sum_pairs(y, pairs.places_Tk, shares), expected)

@@ -46,8 +46,10 @@ def test_the_same_logits_as_its_values_in_float(name: str, tmp_path: Path) -> No
     assert (logits(load(tmp_path)) - expected).abs().max() > 0.05, "quantising changed nothing: no test"
 
 
-def test_experts(tmp_path: Path) -> None:
-    make_checkpoint("qwen3_moe", tmp_path)
+@pytest.mark.parametrize("family", ["qwen3_moe", "deepseek_v2"])
+def test_experts_and_latents(family: str, tmp_path: Path) -> None:
+    """What projects latents to keys and values is read as the floats that its integers stand for."""
+    make_checkpoint(family, tmp_path)
     stored, floats = quantise_checkpoint(tmp_path, *FORMATS["packed_symmetric"])
     torch.testing.assert_close(logits(load(stored)), logits(load(floats)), atol=1e-3, rtol=1e-3)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
-import torch
 from torch.nn import functional
 
 from quire.errors import UserError
 from quire.interfaces import CostModel, LengthPredictor, Quantization, VictimPolicy
+from quire.interfaces.ops import ByGroup
 from quire.testing import CostModelSuite, PredictorSuite, QuantizationSuite, VictimSuite, make_sequence
 
 
@@ -230,8 +231,23 @@ class InPlace(Plain):
 
 class WrongExperts(Plain):
     def grouped_linear(self, weights, *, name, ops):
-        last_OI = torch.stack(list(weights))[-1]
-        return lambda x_TI, ends_G: functional.linear(x_TI, last_OI)
+        *_, last_OI = weights
+        return ByGroup([partial(functional.linear, weight=last_OI)] * 3)
+
+
+class SilentExperts(Plain):
+    def grouped_linear(self, weights, *, name, ops):
+        right = super().grouped_linear(weights, name=name, ops=ops)
+        return lambda x_TI, ends_G: right(x_TI, ends_G)
+
+
+class WrongStoredExperts(Plain):
+    def stored(self, matrix, bias_O, *, name, ops):
+        return lambda x_TI: functional.linear(x_TI, matrix.to_float(), bias_O)
+
+    def stored_grouped(self, matrices, *, name, ops):
+        *_, last = matrices
+        return ByGroup([partial(functional.linear, weight=last.to_float())] * 3)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +258,9 @@ class WrongExperts(Plain):
         (Signs, "off by"),
         (ByBatch, "test_a_row_depends"),
         (InPlace, "it changed its input"),
-        (WrongExperts, "test_experts"),
+        (WrongExperts, "test_experts_are_products"),
+        (SilentExperts, "must say whether it is capturable"),
+        (WrongStoredExperts, "test_experts_that_a_checkpoint"),
     ],
 )
 def test_quantization(kind, said):

@@ -305,6 +305,13 @@ class MixesHeads(SdpaAttention):
         super().forward(layer, q_THD, k_TKD.flip(1), v_TKD.flip(1), cache, batch, metadata, out_THD)
 
 
+class ForgetsTheSharedKey(SdpaAttention):
+    def forward_latent(self, layer, q_THW, *rest):
+        q_THW = q_THW.clone()
+        q_THW[..., layer.latent_dim :] = 0
+        super().forward_latent(layer, q_THW, *rest)
+
+
 def _wider(window: int | None) -> int | None:
     return None if window is None else window + 1
 
@@ -318,6 +325,7 @@ def _wider(window: int | None) -> int | None:
         (IgnoresSoftcap, "softcap"),
         (IgnoresSinks, "sinks"),
         (MixesHeads, "heads"),
+        (ForgetsTheSharedKey, "latent_dim=64"),
     ],
 )
 def test_attention_suite(broken: type, says: str) -> None:

@@ -18,6 +18,8 @@ from quire.interfaces.attention import (
     KVCache,
     KVCacheSpec,
     KVGeometry,
+    LatentCache,
+    LatentCacheSpec,
     TensorSpec,
 )
 from quire.interfaces.cost_model import CostModel
@@ -29,7 +31,7 @@ from quire.interfaces.executor import (
     OutOfDeviceMemory,
     SimulationContext,
 )
-from quire.interfaces.ops import Activation, Head, Ops
+from quire.interfaces.ops import Activation, GroupedProduct, Head, Ops, SortedPairs
 from quire.interfaces.predictor import LengthPredictor
 from quire.interfaces.quantization import IntegerMatrix, Quantization
 from quire.interfaces.sampler import LogitsProcessor, Sampler, SamplingRows
@@ -49,6 +51,7 @@ __all__ = [
     "EvictionPolicy",
     "Executor",
     "ExecutorContext",
+    "GroupedProduct",
     "Head",
     "HeadTransform",
     "IntegerMatrix",
@@ -60,6 +63,8 @@ __all__ = [
     "KVGroup",
     "KVLayout",
     "KVStats",
+    "LatentCache",
+    "LatentCacheSpec",
     "LengthPredictor",
     "LogitsProcessor",
     "ModelContext",
@@ -72,6 +77,7 @@ __all__ = [
     "SamplingRows",
     "Scheduler",
     "SimulationContext",
+    "SortedPairs",
     "Task",
     "TensorSpec",
     "Tier",

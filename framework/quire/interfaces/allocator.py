@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KVGroup:
-    """Layers that share one block table: same heads, same head dimension, same window.
+    """Layers that share one block table: same heads, same head dimension, same window, all latent or none.
 
     `window` is in tokens: a query at position p sees keys at p - window < j <= p; None sees all.
+    With a `latent_dim` a token has one row of `head_dim` numbers, its key and in part its value (see
+    AttentionLayer); else each of its heads has a key and a value.
     """
 
     layers: tuple[int, ...]
     kv_heads: int
     head_dim: int
     window: int | None
+    latent_dim: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class AttentionLayer:
     """What is constant about one layer's attention.
 
-    `group` is the index of its KV group; `window`, `softcap` and `sinks_H` mean what `quire_kernels` says.
+    `group` is the index of its KV group; `window`, `softcap`, `alibi_slopes_H` and `sinks_H` mean what
+    `quire_kernels` says. In multi-head latent attention `latent_dim` says that all heads share one row of
+    `head_dim` numbers a token (`kv_heads` is 1), of which the first `latent_dim` are its value.
     """
 
     index: int
@@ -29,7 +31,14 @@ class AttentionLayer:
     scale: float
     window: int | None = None
     softcap: float | None = None
+    alibi_slopes_H: torch.Tensor | None = None
     sinks_H: torch.Tensor | None = None
+    latent_dim: int | None = None
+
+    @property
+    def value_dim(self) -> int:
+        """Numbers of a head's output."""
+        return self.head_dim if self.latent_dim is None else self.latent_dim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,6 +58,21 @@ class KVCache:
         return tuple(each for each in (self.k, self.v, self.k_scales, self.v_scales) if each is not None)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LatentCache:
+    """One layer's cache of latents, a row a token. Dimension 0 is the block; the rest is the backend's."""
+
+    rows: torch.Tensor
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them: what moves with a block."""
+        return (self.rows,)
+
+
+LayerCache: TypeAlias = KVCache | LatentCache
+"""What a layer keeps, by whether it has a `latent_dim`."""
+
+
 def kv_element_dtype(kv_dtype: str, *, dtype: torch.dtype) -> torch.dtype:
     """The element type that `engine.kv_dtype` names; auto is `dtype`, that of the model."""
     import torch
@@ -58,7 +82,10 @@ def kv_element_dtype(kv_dtype: str, *, dtype: torch.dtype) -> torch.dtype:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KVGeometry:
-    """What one layer's cache is to hold: k and v of type `dtype`, kept as `kv_dtype` (`engine.kv_dtype`)."""
+    """What one layer's cache is to hold: k and v of type `dtype`, kept as `kv_dtype` (`engine.kv_dtype`).
+
+    With a `latent_dim` it is rows of `head_dim` numbers instead, as AttentionLayer says.
+    """
 
     num_blocks: int
     kv_heads: int
@@ -66,6 +93,7 @@ class KVGeometry:
     head_dim: int
     dtype: torch.dtype
     kv_dtype: str = "auto"
+    latent_dim: int | None = None
 
     @property
     def element_dtype(self) -> torch.dtype:
@@ -114,16 +142,33 @@ class KVCacheSpec:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentCacheSpec:
+    """What a `LatentCache` consists of."""
+
+    rows: TensorSpec
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes
+
+    def allocate(self, device: torch.device | str) -> LatentCache:
+        """The tensor, with whatever was in its memory before."""
+        import torch
+
+        return LatentCache(rows=torch.empty(self.rows.shape, dtype=self.rows.dtype, device=device))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class HeadTransform:
     """What becomes of one layer's queries and keys between their projection and attention.
 
     Norms of the single heads where the model has them (else both weights are None), of `ops.rms_norm` with
-    `eps` and `unit_offset`; then `ops.rotary` by `cos_sin_PR`.
+    `eps` and `unit_offset`; then `ops.rotary` by `cos_sin_PR`, if there is one.
     """
 
     ops: Ops
-    cos_sin_PR: torch.Tensor
+    cos_sin_PR: torch.Tensor | None
     q_norm_D: torch.Tensor | None = None
     k_norm_D: torch.Tensor | None = None
     eps: float
@@ -138,7 +183,8 @@ class HeadTransform:
                 self.ops.rms_norm(x, weight_D, eps=self.eps, unit_offset=self.unit_offset)
                 for x, weight_D in ((q_THD, self.q_norm_D), (k_TKD, self.k_norm_D))
             )
-        self.ops.rotary(q_THD, k_TKD, positions_T, self.cos_sin_PR)
+        if self.cos_sin_PR is not None:
+            self.ops.rotary(q_THD, k_TKD, positions_T, self.cos_sin_PR)
         return q_THD, k_TKD
 
 
@@ -162,6 +208,12 @@ class AttentionBackend(ABC):
     """The one to take where the user names none."""
     supports_sinks: bool = True
     supports_softcap: bool = True
+    supports_alibi: bool = False
+    """Said by those that have it: one that has never heard of it would leave it out unnoticed."""
+    supports_latents: bool = False
+    """Whether it has `latent_cache_spec` and `forward_latent`, for multi-head latent attention."""
+    latent_kv_dtypes: frozenset[str] = frozenset({"auto"})
+    """As `kv_dtypes`, for the rows of latents."""
     capturable: bool = False
     """Whether decoding steps can be replayed from CUDA graphs: what `prepare` makes of a step of one token a
     sequence serves any such step of as many sequences, none of them longer; `forward` asks the device
@@ -224,3 +276,31 @@ class AttentionBackend(ABC):
         """
         q_THD, k_TKD = heads.apply(q_THD, k_TKD, batch.positions_T)
         self.forward(layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
+
+    def latent_cache_spec(self, geometry: KVGeometry) -> LatentCacheSpec:
+        """One layer's cache of latents; `geometry` has a `latent_dim` and one of `latent_kv_dtypes`.
+
+        Called as `kv_cache_spec`, for layers with a `latent_dim`, where `supports_latents` is true.
+        """
+        raise NotImplementedError
+
+    def forward_latent(
+        self,
+        layer: AttentionLayer,
+        q_THW: torch.Tensor,
+        rows_TW: torch.Tensor,
+        cache: LatentCache,
+        batch: Batch,
+        metadata: Any,
+        out_THV: torch.Tensor,
+    ) -> None:
+        """Store a row a token at the batch's slots, attend to the rows, write `out_THV` (contiguous).
+
+        A row is a token's latent, of V = `layer.latent_dim` numbers, and behind it the rotated key that all
+        heads share. The projections that would make keys and values of latents are absorbed: that of keys is
+        in q already, that of values will be applied to the output (DeepSeek-AI, "DeepSeek-V2", 2024, section
+        2.1). Such a layer has no window, cap, bias or sinks.
+
+        Called for each layer with a `latent_dim`, where `supports_latents` is true.
+        """
+        raise NotImplementedError

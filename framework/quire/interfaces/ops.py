@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,32 @@ class Head(ABC):
         """Products with every row, float32: [R, E] -> [R, V]."""
 
 
+class GroupedProduct(Protocol):
+    """Rows in groups, each group times a weight of its own: how a layer of experts multiplies."""
+
+    capturable: bool
+    """Whether calls launch the same whatever `ends` holds, and ask the device nothing: a CUDA graph may then
+    repeat them."""
+
+    def __call__(self, x_TI: torch.Tensor, ends_G: torch.Tensor, /) -> torch.Tensor:
+        """[T, I] -> [T, O]: rows ends[g - 1]:ends[g] of x times the g-th weight [O, I].
+
+        `ends` is int32, on the device, its last T, which is at least 1.
+        """
+        ...
+
+
+class SortedPairs(NamedTuple):
+    """The P = k T pairs of a token and one of its k experts, in the order of X experts."""
+
+    tokens_P: torch.Tensor
+    """Of each place its pair's token."""
+    places_Tk: torch.Tensor
+    """Of each pair its place; like the tokens an index, of int32 or int64."""
+    ends_X: torch.Tensor
+    """Of each expert the place after its last pair, int32."""
+
+
 class Ops(ABC):
     """Normalisation, rotary embedding, gating and matrix products, for tensors of one device and type.
 
@@ -52,15 +78,32 @@ class Ops(ABC):
         """The table of a vocabulary, packed or not, in one copy; the caller keeps no reference to it."""
         return _PlainHead(weight_VE)
 
-    def grouped_linear(
-        self, weights: Iterable[torch.Tensor]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """A function (x [T, I], ends [G]) -> [T, O]: rows ends[g - 1]:ends[g] of x, the g-th weight [O, I].
+    def grouped_linear(self, weights: Iterable[torch.Tensor]) -> GroupedProduct:
+        """The product of groups with these weights [O, I], which are taken one by one.
 
-        `ends` is int32, on the device; T is at least 1. Weights are taken one by one. This default asks the
-        device for the ends, so a GPU waits at each call.
+        This default asks the device for the ends of the groups, so a GPU waits at each call.
         """
-        return by_group([self.linear(weight, None) for weight in weights])
+        return ByGroup([self.linear(weight, None) for weight in weights])
+
+    def sort_pairs(self, chosen_Tk: torch.Tensor, *, experts: int) -> SortedPairs:
+        """Pairs in the order of the experts that `chosen` (int64) has for each token."""
+        import torch
+
+        sorted_P, order_P = chosen_Tk.flatten().sort()
+        ids_X = torch.arange(experts, device=chosen_Tk.device)
+        ids_P = torch.arange(len(order_P), device=chosen_Tk.device)
+        return SortedPairs(
+            tokens_P=order_P // chosen_Tk.shape[1],
+            places_Tk=torch.empty_like(order_P).index_copy_(0, order_P, ids_P).view_as(chosen_Tk),
+            ends_X=torch.searchsorted(sorted_P, ids_X, right=True, out_int32=True),
+        )
+
+    def sum_pairs(self, y_PE: torch.Tensor, places_Tk: torch.Tensor, shares_Tk: torch.Tensor) -> torch.Tensor:
+        """Of each token the sum of what is at its places, times its shares (float32): [P, E] -> [T, E].
+
+        The sum runs in the order of the k pairs: it depends on no other token.
+        """
+        return (y_PE[places_Tk] * shares_Tk[:, :, None].to(y_PE.dtype)).sum(dim=1)
 
     @abstractmethod
     def rms_norm(
@@ -76,6 +119,25 @@ class Ops(ABC):
 
         With a residual it first does residual += x in place and norms the sum.
         """
+
+    def layer_norm(
+        self,
+        x_TE: torch.Tensor,
+        weight_E: torch.Tensor,
+        bias_E: torch.Tensor | None,
+        *,
+        eps: float,
+        residual_TE: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Layer norm over the last dimension, in float32, rounded once (Ba et al., 2016).
+
+        A residual is treated as by `rms_norm`.
+        """
+        from torch.nn import functional
+
+        if residual_TE is not None:
+            x_TE = residual_TE.add_(x_TE)
+        return functional.layer_norm(x_TE, weight_E.shape, weight_E, bias_E, eps)
 
     @abstractmethod
     def rotary(
@@ -96,18 +158,20 @@ class Ops(ABC):
         """act(first half) * second half: [T, 2I] -> [T, I]."""
 
 
-def by_group(
-    products: Sequence[Callable[[torch.Tensor], torch.Tensor]],
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """What `Ops.grouped_linear` returns, made of one product for each group."""
-    import torch
+class ByGroup:
+    """A grouped product made of one product for each group. The host has to know the ends of the groups."""
 
-    def multiply(x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+    capturable = False
+
+    def __init__(self, products: Sequence[Callable[[torch.Tensor], torch.Tensor]]) -> None:
+        self._products = products
+
+    def __call__(self, x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+        import torch
+
         ends = ends_G.tolist()
-        bounds = zip(products, [0, *ends], ends, strict=False)
+        bounds = zip(self._products, [0, *ends], ends, strict=False)
         return torch.cat([product(x_TI[a:b]) for product, a, b in bounds if a < b])
-
-    return multiply
 
 
 class _PlainHead(Head):

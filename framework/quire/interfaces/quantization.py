@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from quire.errors import UserError
-from quire.interfaces.ops import Head, by_group
+from quire.interfaces.ops import ByGroup, Head
 
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.ops import Ops
-
-    GroupedProduct = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    from quire.interfaces.ops import GroupedProduct, Ops
 
 
 class Product(Protocol):
@@ -115,8 +113,8 @@ class Quantization(ABC):
         """
 
     def grouped_linear(self, weights: Iterable[torch.Tensor], *, name: str, ops: Ops) -> GroupedProduct:
-        """As `Ops.grouped_linear`, for the experts of a layer."""
-        return by_group([self.linear(weight, None, name=name, ops=ops) for weight in weights])
+        """As `Ops.grouped_linear`, for the experts of a layer. This default, too, makes a GPU wait."""
+        return ByGroup([self.linear(weight, None, name=name, ops=ops) for weight in weights])
 
     def head(self, weight_VE: torch.Tensor, *, ops: Ops) -> Head:
         """The output head. This default multiplies by `linear`, and embeds with the table as it is."""
@@ -129,6 +127,10 @@ class Quantization(ABC):
             f"quantization: {type(self).__name__} quantises 16 and 32 bit floats, but the checkpoint is "
             f"quantised already ({name} has {matrix}); quantization=none runs it as it is"
         )
+
+    def stored_grouped(self, matrices: Iterable[IntegerMatrix], *, name: str, ops: Ops) -> GroupedProduct:
+        """As `stored`, for the experts of a layer, taken one by one. This default, too, makes a GPU wait."""
+        return ByGroup([self.stored(matrix, None, name=name, ops=ops) for matrix in matrices])
 
 
 class QuantizedHead(Head):

@@ -120,19 +120,22 @@ def _load_native(
 ) -> Decoder:
     whole = architecture.spec(checkpoint.config)
     assert isinstance(whole, DecoderSpec)
-    spec = whole if group is None else local_spec(whole, group.share.size)
+    spec = whole if group is None else local_spec(whole, group.share)
     limit = sequence_limit(requested=max_tokens, default=spec.default_tokens, longest=spec.max_tokens)
-    if max_tokens is None and limit < spec.max_tokens:
+    if max_tokens is None and limit != spec.max_tokens:
+        more = "" if spec.max_tokens is None else f" (up to {spec.max_tokens})"
         logger.info(
-            "%s: sequences of up to %d tokens; engine.max_model_tokens (up to %d) selects the long context",
+            "%s: sequences of up to %d tokens; engine.max_model_tokens%s allows longer ones",
             checkpoint.name,
             limit,
-            spec.max_tokens,
+            more,
         )
-    layers = attention_layers(spec, limit)
+    layers = attention_layers(spec, limit, device=device)
     check_layers(attention, layers, checkpoint.architecture)
 
     def rename(name: str) -> str | None:
+        if name.startswith(spec.unread):
+            return None
         new = architecture.weight_name(name)
         return None if spec.tied_embeddings and new == "head.weight" else new
 
@@ -162,20 +165,28 @@ def _load_native(
     )
 
 
-def attention_layers(spec: DecoderSpec, max_tokens: int) -> tuple[AttentionLayer, ...]:
+def attention_layers(spec: DecoderSpec, max_tokens: int, *, device: str) -> tuple[AttentionLayer, ...]:
     """The attention of each layer, for sequences of at most that many tokens."""
+    import torch
+
+    latent = spec.latent
+    slopes_H = None
+    if spec.alibi is not None:
+        slopes_H = torch.tensor(spec.alibi.slopes, dtype=torch.float32, device=device)
     return assign_groups(
         [
             AttentionLayer(
                 index=index,
                 group=0,
                 heads=spec.heads,
-                kv_heads=spec.kv_heads,
-                head_dim=spec.head_dim,
+                kv_heads=spec.kv_heads if latent is None else 1,
+                head_dim=spec.head_dim if latent is None else latent.kv_rank + latent.rotary_dim,
                 scale=spec.attention_scale,
                 # A window that no sequence outgrows hides nothing: such layers join those that see all.
                 window=layer.window if layer.window is not None and layer.window < max_tokens else None,
                 softcap=spec.attention_softcap,
+                alibi_slopes_H=slopes_H,
+                latent_dim=None if latent is None else latent.kv_rank,
             )
             for index, layer in enumerate(spec.layers)
         ]

@@ -34,6 +34,8 @@ def check_layers(attention: AttentionBackend, layers: tuple[AttentionLayer, ...]
     needs = {
         "softcap": any(layer.softcap is not None for layer in layers) and not attention.supports_softcap,
         "sinks": any(layer.sinks_H is not None for layer in layers) and not attention.supports_sinks,
+        "alibi": any(layer.alibi_slopes_H is not None for layer in layers) and not attention.supports_alibi,
+        "latents": any(layer.latent_dim is not None for layer in layers) and not attention.supports_latents,
     }
     for feature, lacking in needs.items():
         if lacking:
@@ -43,10 +45,12 @@ def check_layers(attention: AttentionBackend, layers: tuple[AttentionLayer, ...]
             )
 
 
-def sequence_limit(*, requested: int | None, default: int, longest: int) -> int:
-    """The longest sequence to admit, in tokens. Raises UserError if more is asked than positions allow."""
+def sequence_limit(*, requested: int | None, default: int, longest: int | None) -> int:
+    """The longest sequence to admit, in tokens. Raises UserError if more is asked than positions allow, of
+    which None allows any.
+    """
     if requested is None:
         return default
-    if requested > longest:
+    if longest is not None and requested > longest:
         raise UserError(f"engine.max_model_tokens={requested}: must be at most {longest}, the model's limit")
     return requested

@@ -14,14 +14,15 @@ import torch
 from torch.nn import functional
 
 from quire.models.attention_block import AttentionBlock
-from quire.models.mlp import Mlp
+from quire.models.latent_block import LatentBlock
+from quire.models.mlp import Mlp, UngatedMlp
 from quire.models.model import Model, ModelInfo
 from quire.models.moe import Moe
 from quire.models.norm import load_norm
 from quire.models.rope import Rope, cos_sin_table
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
     from quire.interfaces.ops import Head, Ops
     from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec
@@ -37,7 +38,7 @@ class DecoderLayer:
         *,
         spec: DecoderSpec,
         layer: AttentionLayer,
-        cos_sin_PR: torch.Tensor,
+        cos_sin_PR: torch.Tensor | None,
         weights: Weights,
         linears: Linears,
         ops: Ops,
@@ -45,7 +46,8 @@ class DecoderLayer:
     ) -> None:
         prefix = f"layers.{layer.index}"
         moe = spec.layers[layer.index].moe
-        self.attention = AttentionBlock(
+        block = AttentionBlock if layer.latent_dim is None else LatentBlock
+        self.attention = block(
             spec=spec,
             layer=layer,
             cos_sin_PR=cos_sin_PR,
@@ -55,28 +57,34 @@ class DecoderLayer:
             backend=backend,
         )
         self.mlp = (
-            Mlp(spec=spec, prefix=f"{prefix}.mlp", linears=linears, ops=ops)
+            _mlp(spec, f"{prefix}.mlp", linears, ops)
             if moe is None
             else Moe(spec=spec, moe=moe, prefix=f"{prefix}.mlp", weights=weights, linears=linears, ops=ops)
         )
-        self.attention_norm, self.mlp_norm = (
-            load_norm(f"{prefix}.{block}.norm.weight", spec=spec, weights=weights, ops=ops)
-            for block in ("attention", "mlp")
-        )
+        norm = partial(load_norm, spec=spec, weights=weights, ops=ops)
+        self.attention_norm = norm(f"{prefix}.attention.norm")
+        self.mlp_norm = self.attention_norm if spec.shared_norm else norm(f"{prefix}.mlp.norm")
         self.attention_post_norm = self.mlp_post_norm = None
         if spec.post_norms:
-            self.attention_post_norm, self.mlp_post_norm = (
-                load_norm(f"{prefix}.{block}.post_norm.weight", spec=spec, weights=weights, ops=ops)
-                for block in ("attention", "mlp")
-            )
+            self.attention_post_norm = norm(f"{prefix}.attention.post_norm")
+            self.mlp_post_norm = norm(f"{prefix}.mlp.post_norm")
+        self._parallel = spec.parallel
 
     def finish(self, attended_THD: torch.Tensor, residual_TE: torch.Tensor) -> torch.Tensor:
         """All that follows attention, which concerns each row alone: the layer's own hidden states."""
         hidden = self.attention.project(attended_THD)
         if self.attention_post_norm is not None:
             hidden = self.attention_post_norm(hidden)
+        if self._parallel:
+            return hidden + self.mlp(self.mlp_norm(residual_TE))
         hidden = self.mlp(self.mlp_norm(hidden, residual_TE=residual_TE))
         return hidden if self.mlp_post_norm is None else self.mlp_post_norm(hidden)
+
+
+def _mlp(spec: DecoderSpec, prefix: str, linears: Linears, ops: Ops) -> Mlp | UngatedMlp:
+    if spec.ungated is None:
+        return Mlp(spec=spec, prefix=prefix, linears=linears, ops=ops)
+    return UngatedMlp(spec=spec, function=spec.ungated, prefix=prefix, linears=linears)
 
 
 class Decoder(Model):
@@ -98,9 +106,8 @@ class Decoder(Model):
         self.info = info
         self.layers = layers
         self._logit_softcap = spec.logit_softcap
+        self._routes = any(layer.moe is not None for layer in spec.layers)
         self.dtype = weights.dtype
-        # Experts are chosen as the step runs; most ways to multiply by them ask how many tokens each has.
-        self.capturable = all(layer.moe is None for layer in spec.layers)
         self._head: Head | None = None
         self._embed = self._load_embedding(spec, weights, linears)
         # Rounded as the table is: the checkpoint was trained with the factor in its own type.
@@ -109,9 +116,12 @@ class Decoder(Model):
             if spec.embedding_scale is None
             else torch.tensor(spec.embedding_scale, dtype=self.dtype).item()
         )
-        tables: dict[Rope, torch.Tensor] = {
-            layer.rope: cos_sin_table(layer.rope, tokens=info.max_tokens, device=device)
-            for layer in spec.layers
+        norm = partial(load_norm, spec=spec, weights=weights, ops=ops)
+        self._embedding_norm = norm("embedding.norm") if spec.embedding_norm else None
+        tables: dict[Rope | None, torch.Tensor] = {
+            rope: cos_sin_table(rope, tokens=info.max_tokens, device=device)
+            for rope in dict.fromkeys(layer.rope for layer in spec.layers)
+            if rope is not None
         }
         self._blocks: list[DecoderLayer] = []
         for layer in layers:
@@ -119,7 +129,7 @@ class Decoder(Model):
                 DecoderLayer(
                     spec=spec,
                     layer=layer,
-                    cos_sin_PR=tables[spec.layers[layer.index].rope],
+                    cos_sin_PR=tables.get(spec.layers[layer.index].rope),
                     weights=weights,
                     linears=linears,
                     ops=ops,
@@ -127,7 +137,8 @@ class Decoder(Model):
                 )
             )
             weights.close()
-        self._norm = load_norm("norm.weight", spec=spec, weights=weights, ops=ops)
+        self.uncapturable = next(filter(None, (block.mlp.uncapturable for block in self._blocks)), None)
+        self._norm = norm("norm")
         if spec.head and not spec.tied_embeddings:
             self._head = linears.head("head", vocab_size=spec.vocab_size)
         linears.check_skip()
@@ -142,12 +153,16 @@ class Decoder(Model):
         self._head = linears.head("embedding", vocab_size=spec.vocab_size)
         return self._head.embed
 
-    def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
+    def forward(self, batch: Batch, caches: tuple[LayerCache, ...], metadata: Any) -> torch.Tensor:
         residual = self._embed(batch.token_ids_T)
         if self._embedding_scale is not None:
             residual.mul_(self._embedding_scale)
+        if self._embedding_norm is not None:
+            residual = self._embedding_norm(residual)
         first = self.layers[0]
-        attended_THD = residual.new_empty((batch.num_tokens, first.heads, first.head_dim))
+        # Rows that only fill up a graph are not attended. Left at zero, all go to the experts of one token.
+        allocate = residual.new_zeros if self._routes else residual.new_empty
+        attended_THD = allocate((batch.num_tokens, first.heads, first.value_dim))
         hidden = None
         last = self._blocks[-1]
         for block, cache in zip(self._blocks, caches, strict=True):

@@ -13,10 +13,11 @@ import torch
 from torch.nn import functional
 
 from quire.models.encoder_layout import has_attention_norm, qkv_names
-from quire.models.encoder_spec import EncoderSpec, Pooling, Unary
+from quire.models.encoder_spec import EncoderSpec, Pooling
 from quire.models.packed_attention import Reach, attend
 from quire.models.rope import Rope, cos_sin_table
 from quire.models.text_model import TextModel
+from quire.models.unary import function_of
 
 if TYPE_CHECKING:
     from quire.interfaces.ops import Ops
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from quire.models.weights import Weights
 
 Function = Callable[[torch.Tensor], torch.Tensor]
-
-_UNARY: dict[Unary, Function] = {
-    Unary.GELU: functional.gelu,
-    Unary.GELU_TANH: partial(functional.gelu, approximate="tanh"),
-    Unary.RELU: functional.relu,
-    Unary.SILU: functional.silu,
-    Unary.TANH: torch.tanh,
-}
 
 
 class Encoder(TextModel):
@@ -131,7 +124,7 @@ class EncoderLayer:
         self._output = parts.linear(f"{prefix}.attention.o", bias=spec.attention_bias)
         has_norm = has_attention_norm(spec, index)
         self._attention_norm: Function | None = parts.norm(f"{prefix}.attention.norm") if has_norm else None
-        self._activation = _UNARY[spec.activation]
+        self._activation = function_of(spec.activation)
         self._up = parts.linear(f"{prefix}.mlp.up", bias=spec.mlp_bias)
         self._down = parts.linear(f"{prefix}.mlp.down", bias=spec.mlp_bias)
         self._mlp_norm = parts.norm(f"{prefix}.mlp.norm")
@@ -173,7 +166,7 @@ class Head:
         assert spec is not None
         self.pooling = pooling
         self.labels = spec.labels
-        self._activation = _UNARY[spec.activation]
+        self._activation = function_of(spec.activation)
         self._dense = parts.linear("head.dense", bias=spec.dense_bias)
         self._norm = parts.norm("head.norm") if spec.norm else None
         self._out = parts.linear("head.out", bias=True)

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 
 from quire.errors import UserError
 from quire.models.rope import Rope
-
-
-class Unary(enum.Enum):
-    """Activation functions, by what they compute."""
-
-    GELU = "gelu"
-    GELU_TANH = "gelu_tanh"
-    RELU = "relu"
-    SILU = "silu"
-    TANH = "tanh"
+from quire.models.unary import Unary
 
 
 class Pooling(enum.Enum):

@@ -28,6 +28,10 @@ class Fields:
             raise self.wrong(name, "an integer of at least 0")
         return value
 
+    def first_integer(self, *names: str) -> int:
+        """The integer under the first of these names that is there: what a field was called over time."""
+        return self.integer(next((name for name in names if self.values.get(name) is not None), names[0]))
+
     def optional_integer(self, name: str, default: int | None = None) -> int | None:
         return None if self._says_none(name, default) else self.integer(name, default)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from quire.interfaces.allocator import KVGroup
 
 if TYPE_CHECKING:
     from quire.interfaces.attention import AttentionLayer
 
+_Form: TypeAlias = tuple[int, int, int | None, int | None]
+
 
 def assign_groups(layers: Sequence[AttentionLayer]) -> tuple[AttentionLayer, ...]:
-    """The layers with `group` set: equal where heads, head dimension and window are, in order of coming."""
-    numbers: dict[tuple[int, int, int | None], int] = {}
+    """The layers with `group` set: equal where what they keep and their windows are, in order of coming."""
+    numbers: dict[_Form, int] = {}
     return tuple(replace(layer, group=numbers.setdefault(_form(layer), len(numbers))) for layer in layers)
 
 
@@ -29,10 +31,11 @@ def kv_groups(layers: Sequence[AttentionLayer]) -> tuple[KVGroup, ...]:
             kv_heads=members[group][0].kv_heads,
             head_dim=members[group][0].head_dim,
             window=members[group][0].window,
+            latent_dim=members[group][0].latent_dim,
         )
         for group in sorted(members)
     )
 
 
-def _form(layer: AttentionLayer) -> tuple[int, int, int | None]:
-    return layer.kv_heads, layer.head_dim, layer.window
+def _form(layer: AttentionLayer) -> _Form:
+    return layer.kv_heads, layer.head_dim, layer.window, layer.latent_dim

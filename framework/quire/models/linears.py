@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from quire.errors import UserError
-from quire.interfaces.ops import by_group
 from quire.interfaces.quantization import IntegerMatrix
 from quire.models.shard import PARTIAL_SUMS
 from quire.models.sharded_head import ShardedHead
@@ -15,8 +15,8 @@ from quire.models.sharded_head import ShardedHead
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.ops import Head, Ops
-    from quire.interfaces.quantization import GroupedProduct, Product, Quantization
+    from quire.interfaces.ops import GroupedProduct, Head, Ops
+    from quire.interfaces.quantization import Product, Quantization
     from quire.models.weights import Weights
     from quire.runtime.rank_group import RankGroup
 
@@ -54,15 +54,18 @@ class Linears:
     def grouped(self, name: str, groups: Iterable[Sequence[str]]) -> GroupedProduct:
         """The products of several weights of one shape, each with its own rows."""
         product, group = self._grouped(name, groups), self._summing(name)
-        return product if group is None else lambda x_TI, ends_G: group.add(product(x_TI, ends_G))
+        return product if group is None else _SummedGroups(product, group)
 
     def _grouped(self, name: str, groups: Iterable[Sequence[str]]) -> GroupedProduct:
         matrices = (self._weights.matrix(*(f"{part}.weight" for part in parts)) for parts in groups)
         first = next(matrices)
-        if isinstance(first, IntegerMatrix):
-            return by_group([self._product(name, each, None) for each in _chain(first, matrices)])
-        weights = (_dense(each, name) for each in _chain(first, matrices))
         quantization = self._chosen(name)
+        if isinstance(first, IntegerMatrix):
+            stored = (_integers(each, name) for each in chain([first], matrices))
+            if quantization is None:
+                return self._ops.grouped_linear(each.to_float().to(self._weights.dtype) for each in stored)
+            return quantization.stored_grouped(stored, name=name, ops=self._ops)
+        weights = (_dense(each, name) for each in chain([first], matrices))
         if quantization is None:
             return self._ops.grouped_linear(weights)
         return quantization.grouped_linear(weights, name=name, ops=self._ops)
@@ -113,14 +116,30 @@ class Linears:
         return None if matching else self._quantization
 
 
-def _chain(
-    first: torch.Tensor | IntegerMatrix, others: Iterable[torch.Tensor | IntegerMatrix]
-) -> Iterable[torch.Tensor | IntegerMatrix]:
-    yield first
-    yield from others
+class _SummedGroups:
+    """A grouped product of which each rank has a part of the sum."""
+
+    capturable = False  # ranks wait for each other
+
+    def __init__(self, product: GroupedProduct, group: RankGroup) -> None:
+        self._product = product
+        self._group = group
+
+    def __call__(self, x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+        return self._group.add(self._product(x_TI, ends_G))
 
 
 def _dense(weight: torch.Tensor | IntegerMatrix, name: str) -> torch.Tensor:
     if isinstance(weight, IntegerMatrix):
-        raise UserError(f"weights: of the experts of {name} some are quantised and others are not")
+        raise _mixed(name)
     return weight
+
+
+def _integers(weight: torch.Tensor | IntegerMatrix, name: str) -> IntegerMatrix:
+    if not isinstance(weight, IntegerMatrix):
+        raise _mixed(name)
+    return weight
+
+
+def _mixed(name: str) -> UserError:
+    return UserError(f"weights: of the experts of {name} some are quantised and others are not")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.attention import AttentionLayer, KVCache
+    from quire.interfaces.attention import AttentionLayer, LayerCache
     from quire.runtime.batch import Batch
 
 
@@ -32,11 +32,12 @@ class Model(ABC):
     """Attention of each layer in order; `layer.group` indexes the KV groups."""
     dtype: torch.dtype
     """Of hidden states, and of keys and values."""
-    capturable: bool = False
-    """Whether `forward` and `logits` launch the same whatever the batch holds, and ask the device nothing."""
+    uncapturable: str | None = "what it asks the device is not known"
+    """Why a CUDA graph cannot repeat `forward` and `logits`; None where they launch the same whatever a batch
+    of that shape holds, and ask the device nothing."""
 
     @abstractmethod
-    def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
+    def forward(self, batch: Batch, caches: tuple[LayerCache, ...], metadata: Any) -> torch.Tensor:
         """What `logits` takes for `batch.logit_rows_R`: hidden states [R, E] after the final norm, mostly.
 
         A model whose head is not open to us returns its logits [R, V] here already. R may be 0.

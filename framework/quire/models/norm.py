@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from quire.models.spec import DecoderSpec
     from quire.models.weights import Weights
 
-# (x, residual_TE=None) -> normed x, as Ops.rms_norm
+# (x, residual_TE=None) -> normed x, as Ops.rms_norm and Ops.layer_norm
 Norm = Callable[..., "torch.Tensor"]
 
 
 def load_norm(name: str, *, spec: DecoderSpec, weights: Weights, ops: Ops) -> Norm:
-    """`ops.rms_norm` with the weight of that name; a partial, because it costs no Python frame a call."""
-    return partial(
-        ops.rms_norm, weight_E=weights.tensor(name), eps=spec.norm_eps, unit_offset=spec.unit_offset_norms
-    )
+    """The norm `name` with its weight, of the kind that `spec` says; a partial, because it costs no Python
+    frame a call.
+    """
+    weight_E = weights.tensor(f"{name}.weight")
+    if spec.layer_norms:
+        bias_E = weights.tensor(f"{name}.bias") if spec.norm_bias else None
+        return partial(ops.layer_norm, weight_E=weight_E, bias_E=bias_E, eps=spec.norm_eps)
+    return partial(ops.rms_norm, weight_E=weight_E, eps=spec.norm_eps, unit_offset=spec.unit_offset_norms)

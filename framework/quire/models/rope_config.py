@@ -84,6 +84,15 @@ def rope_of(
     return Rope(theta=theta, dims=dims, max_tokens=max_tokens)
 
 
+def score_stretch(fields: Fields) -> float:
+    """What DeepSeek multiplies scores by where positions are stretched by YaRN: the amplitude of
+    `mscale_all_dim` on all dimensions of q and k, of which `YarnRope` knows the rotated ones only.
+    """
+    scaling = fields.section("rope_parameters") or fields.section("rope_scaling") or Fields({})
+    mscale = scaling.number("mscale_all_dim", 0.0)
+    return _yarn_amplitude(scaling.number("factor"), mscale) ** 2 if mscale else 1.0
+
+
 def _yarn(scaling: Fields, *, theta: float, dims: int, max_tokens: int, original_tokens: int) -> YarnRope:
     factor = scaling.number("factor", max_tokens / original_tokens)
     mscale, mscale_all = scaling.number("mscale", 0.0), scaling.number("mscale_all_dim", 0.0)

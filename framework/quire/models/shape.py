@@ -61,6 +61,6 @@ def read_shape(
             max_tokens=limit,
             eos_token_ids=checkpoint.eos_token_ids,
         ),
-        kv_groups=kv_groups(attention_layers(spec, limit)),
+        kv_groups=kv_groups(attention_layers(spec, limit, device="cpu")),
         element_bytes=resolve_dtype(dtype, declared=declared, device=device).itemsize,
     )

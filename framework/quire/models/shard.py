@@ -83,8 +83,9 @@ class Cut:
         )
 
 
-def local_spec(spec: DecoderSpec, size: int) -> DecoderSpec:
-    """What each of `size` ranks computes. Raises UserError if heads or inner dimensions can't be divided."""
+def local_spec(spec: DecoderSpec, share: Share) -> DecoderSpec:
+    """What a rank computes. Raises UserError if heads or inner dimensions can't be divided."""
+    size = share.size
 
     def part(name: str, total: int) -> int:
         if total % size:
@@ -95,7 +96,8 @@ def local_spec(spec: DecoderSpec, size: int) -> DecoderSpec:
         if layer.moe is None:
             return layer
         inner = part("moe_intermediate_size", layer.moe.intermediate_size)
-        return replace(layer, moe=replace(layer.moe, intermediate_size=inner))
+        shared = part("inner dimension of shared experts", layer.moe.shared_size)
+        return replace(layer, moe=replace(layer.moe, intermediate_size=inner, shared_size=shared))
 
     start, end = Share(rank=size - 1, size=size).of(spec.vocab_size)
     if start == end:
@@ -104,11 +106,15 @@ def local_spec(spec: DecoderSpec, size: int) -> DecoderSpec:
             f"vocab_size={spec.vocab_size}"
         )
     dense = any(layer.moe is None for layer in spec.layers)
+    alibi = spec.alibi
+    if alibi is not None:
+        alibi = replace(alibi, slopes=alibi.slopes[slice(*share.of(spec.heads))])
     inner = spec.intermediate_size
     return replace(
         spec,
         heads=part("num_attention_heads", spec.heads),
         kv_heads=part("num_key_value_heads", spec.kv_heads),
+        alibi=alibi,
         intermediate_size=part("intermediate_size", inner) if dense else inner,
         layers=tuple(local(layer) for layer in spec.layers),
     )
@@ -127,12 +133,12 @@ def _divided(name: str, shape: tuple[int, ...], spec: DecoderSpec) -> Iterator[t
     """The dimension that is divided, if one is, and what lies one after another along it."""
     *_, module, tensor = name.split(".")
     match module:
-        case "qkv":
+        case "qkv" if not spec.grouped_qkv:
             kv_rows = spec.kv_heads * spec.head_dim
             yield 0, (shape[0] - 2 * kv_rows, kv_rows, kv_rows)
         case "gate_up":
             yield 0, (shape[0] // 2,) * 2
-        case "q" | "k" | "v" | "gate" | "up" | "head":
+        case "qkv" | "q" | "k" | "v" | "q_b" | "kv_b" | "gate" | "up" | "head":
             yield 0, (shape[0],)
         case "embedding" if spec.tied_embeddings:
             yield 0, (shape[0],)

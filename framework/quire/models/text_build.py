@@ -105,6 +105,16 @@ def _headless(
             f"model={checkpoint.name}: attention over whole texts has no softcap, which "
             f"{checkpoint.architecture} needs; families without one make embeddings"
         )
+    if spec.alibi is not None:
+        raise MissingCapability(
+            f"model={checkpoint.name}: attention over whole texts has no alibi, which "
+            f"{checkpoint.architecture} needs; families that rotate make embeddings"
+        )
+    if spec.latent is not None:
+        raise MissingCapability(
+            f"model={checkpoint.name}: attention over whole texts has no latents, which "
+            f"{checkpoint.architecture} needs; families with keys and values make embeddings"
+        )
     Fields(checkpoint.config).refuse(
         "quantization_config", "quantised checkpoints make no embeddings here; take the one it was made from"
     )
@@ -129,7 +139,7 @@ def _headless(
     decoder = Decoder(
         spec=spec,
         info=info,
-        layers=attention_layers(spec, info.max_tokens),
+        layers=attention_layers(spec, info.max_tokens, device=device),
         weights=weights,
         linears=Linears(weights=weights, ops=ops, quantization=None),
         ops=ops,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.attention import AttentionLayer, KVCache
 
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.attention import AttentionBackend, KVCache
+    from quire.interfaces.attention import AttentionBackend, LayerCache
     from quire.runtime.batch import Batch
 
 ATTENTION_NAME = "quire"
@@ -30,7 +30,7 @@ class AttentionStep:
     layers: tuple[AttentionLayer, ...]
     backend: AttentionBackend
     batch: Batch
-    caches: tuple[KVCache, ...]
+    caches: tuple[LayerCache, ...]
     metadata: Any
 
     def attend(
@@ -45,6 +45,7 @@ class AttentionStep:
         layer = self.layers[module.layer_idx]
         out_THD = q_THD.new_empty(q_THD.shape)
         cache = self.caches[layer.index]
+        assert isinstance(cache, KVCache)
         self.backend.forward(layer, q_THD, k_TKD, v_TKD, cache, self.batch, self.metadata, out_THD)
         return out_THD
 
@@ -115,7 +116,8 @@ def _attend(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    del attention_mask  # transformers makes none for a function that it does not know
+    if attention_mask is not None:  # transformers makes none for a function that it does not know
+        raise MissingCapability(f"layer {module.layer_idx} has a mask, or biases, of its own")
     q_THD, k_TKD, v_TKD = (x[0].transpose(0, 1) for x in (query_1HTD, key_1KTD, value_1KTD))
     step = module.quire_slot.step
     return step.attend(module, q_THD, k_TKD, v_TKD, options)[None], None

@@ -10,7 +10,7 @@ from quire.models.model import Model, ModelInfo
 from quire.models.transformers_attention import AttentionProbe, AttentionSlot, AttentionStep
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
     from quire.runtime.batch import Batch
 
 
@@ -18,6 +18,8 @@ class TransformersModel(Model):
     """Its head may do more than a product (scales, caps, projections), so it stays closed: `forward` returns
     the logits of the rows asked for.
     """
+
+    uncapturable = "models that run through transformers may ask the device anything"
 
     def __init__(
         self,
@@ -36,7 +38,7 @@ class TransformersModel(Model):
         self._slot = slot
         self._backend = backend
 
-    def forward(self, batch: Batch, caches: tuple[KVCache, ...], metadata: Any) -> torch.Tensor:
+    def forward(self, batch: Batch, caches: tuple[LayerCache, ...], metadata: Any) -> torch.Tensor:
         step = AttentionStep(
             layers=self.layers, backend=self._backend, batch=batch, caches=caches, metadata=metadata
         )

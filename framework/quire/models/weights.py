@@ -37,20 +37,23 @@ class Weights:
         self._files = files
         self._expected = expected
         self._cuts = cuts or {}
-        self._device = device
+        self.device = device
         self.dtype = dtype
         self._sources = {new: old for old in files.entries if (new := rename(old)) is not None}
         self._check()
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """A fresh copy of one tensor."""
-        return self.stacked(name)
+    def tensor(self, name: str, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """A fresh copy of one tensor, in the model's type where none is named."""
+        return self._joined((name,), dtype or self.dtype)
 
     def stacked(self, *names: str) -> torch.Tensor:
         """Tensors joined along their first dimension, without an intermediate copy of any."""
+        return self._joined(names, self.dtype)
+
+    def _joined(self, names: tuple[str, ...], dtype: torch.dtype) -> torch.Tensor:
         shapes = [self._shape(name) for name in names]
         rows = [shape[0] for shape in shapes]
-        joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=self.dtype, device=self._device)
+        joined = torch.empty((sum(rows), *shapes[0][1:]), dtype=dtype, device=self.device)
         for name, part in zip(names, joined.split(rows), strict=True):
             self._files.copy_into(self._sources[name], part, self._cuts.get(name))
         return joined
@@ -63,7 +66,7 @@ class Weights:
             return self.stacked(*names)
         if len(matrices) < len(names):
             raise UserError(f"weights: of {', '.join(names)} some are quantised and others are not")
-        return stack_integers(matrices, device=self._device)
+        return stack_integers(matrices, device=self.device)
 
     def close(self) -> None:
         """Unmap the files read so far; reading on opens them again."""

@@ -8,7 +8,7 @@ import torch
 
 from quire.engine.plan import CopiedBytes
 from quire.interfaces.allocator import KVCopy, Place, Tier
-from quire.interfaces.attention import KVCache
+from quire.interfaces.attention import LayerCache
 
 
 class BlockCopier:
@@ -20,7 +20,7 @@ class BlockCopier:
     def __init__(
         self,
         *,
-        caches: Sequence[KVCache],
+        caches: Sequence[LayerCache],
         groups: Sequence[int],
         host_blocks: Sequence[int],
         device: torch.device,

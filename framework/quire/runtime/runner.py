@@ -15,7 +15,7 @@ import torch
 from quire.engine.laps import Laps
 from quire.engine.plan import COPY_PHASE, CopiedBytes, Row, StepPlan, StepResult
 from quire.interfaces.allocator import KVLayout
-from quire.interfaces.attention import AttentionBackend, KVCache, KVGeometry
+from quire.interfaces.attention import AttentionBackend, LayerCache
 from quire.interfaces.executor import OutOfDeviceMemory
 from quire.interfaces.sampler import LogitsProcessor, Sampler
 from quire.models.model import Model
@@ -24,6 +24,7 @@ from quire.runtime.block_copier import BlockCopier
 from quire.runtime.decode_graphs import Capture, DecodeGraphs, Ladder
 from quire.runtime.inputs import StepArrays, batch_of, step_arrays
 from quire.runtime.launched import Launched
+from quire.runtime.layer_cache import cache_spec
 from quire.runtime.logprobs import RowLogprobs, row_logprobs
 from quire.runtime.machine import prefer_huge_pages
 from quire.runtime.readback import Readback
@@ -62,7 +63,7 @@ class Runner:
         max_sequences: int,
         capture: Capture | None = None,
     ) -> None:
-        """With `capture`, decoding steps are replayed from graphs: model and attention must be capturable."""
+        """With `capture`, decoding steps are replayed from graphs, which model and attention must allow."""
         self._model = model
         self._attention = attention
         self._block_size = layout.block_size
@@ -102,16 +103,16 @@ class Runner:
                 device=device,
             )
 
-    def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype, kv_dtype: str) -> KVCache:
-        geometry = KVGeometry(
+    def _allocate(self, layout: KVLayout, group: int, dtype: torch.dtype, kv_dtype: str) -> LayerCache:
+        spec = cache_spec(
+            self._attention,
+            layout.groups[group],
             num_blocks=layout.num_blocks[group],
-            kv_heads=layout.groups[group].kv_heads,
             block_size=layout.block_size,
-            head_dim=layout.groups[group].head_dim,
             dtype=dtype,
             kv_dtype=kv_dtype,
         )
-        cache = self._attention.kv_cache_spec(geometry).allocate(self._device)
+        cache = spec.allocate(self._device)
         if self._device.type == "cpu":
             for tensor in cache.tensors():
                 prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)

@@ -81,7 +81,7 @@ class TokenDraw:
 
 def _blank(failed_R: torch.Tensor, logits_RV: torch.Tensor) -> torch.Tensor:
     """Make rows that failed harmless to those who come after; returns which."""
-    if logits_RV.is_cuda or failed_R.any():  # asking a GPU would wait for it
+    if logits_RV.device.type != "cpu" or failed_R.any():  # asking a GPU would wait for it
         logits_RV.masked_fill_(failed_R[:, None], 0.0)
     return failed_R
 

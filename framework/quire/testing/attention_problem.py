@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform, KVCache, KVGeometry
+from quire.interfaces.attention import (
+    AttentionBackend,
+    AttentionLayer,
+    HeadTransform,
+    KVGeometry,
+    LatentCache,
+    LayerCache,
+)
+from quire.testing.dense_attention import dense_attention
 from quire.testing.plain_ops import PlainOps
 
 if TYPE_CHECKING:
@@ -36,10 +44,13 @@ class Geometry:
     windows: tuple[int | None, ...] = (None,)
     softcap: float | None = None
     sinks: bool = False
+    alibi: bool = False
     rotated: int | None = None
     """Dimensions that a rotation turns: q and k are then given as a projection leaves them."""
     normed: bool = False
     """Those are normed before they turn."""
+    latent_dim: int | None = None
+    """The keys of the only head, `head_dim` wide, are rows of latents that begin with the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,9 @@ class AttentionProblem:
             for _ in geometry.windows
         ]
         sinks_H = torch.randn(geometry.heads, generator=generator).to(device) if geometry.sinks else None
+        slopes_H = None
+        if geometry.alibi:  # as steep as the paper's: from a half to a 256th
+            slopes_H = (0.5 ** torch.linspace(1, 8, geometry.heads)).to(device)
         self.layers = tuple(
             AttentionLayer(
                 index=group,
@@ -92,7 +106,9 @@ class AttentionProblem:
                 scale=geometry.head_dim**-0.5,
                 window=window,
                 softcap=geometry.softcap,
+                alibi_slopes_H=slopes_H,
                 sinks_H=sinks_H,
+                latent_dim=geometry.latent_dim,
             )
             for group, window in enumerate(geometry.windows)
         )
@@ -139,7 +155,7 @@ class AttentionProblem:
         self,
         backend: AttentionBackend,
         layer: AttentionLayer,
-        cache: KVCache,
+        cache: LayerCache,
         batch: Batch,
         metadata: object,
         step: list[Part],
@@ -151,8 +167,10 @@ class AttentionProblem:
         # The three are slices of one tensor, as a joint projection leaves them.
         qkv_TWD = torch.cat([qkv_SNWD[p.sequence][p.start : p.start + p.count] for p in step])
         q_THD, k_TKD, v_TKD = qkv_TWD.split([layer.heads, layer.kv_heads, layer.kv_heads], dim=1)
-        out_THD = torch.full_like(q_THD, math.nan, memory_format=torch.contiguous_format)
-        if self._heads is None:
+        out_THD = q_THD.new_full((*q_THD.shape[:2], layer.value_dim), math.nan)
+        if isinstance(cache, LatentCache):
+            backend.forward_latent(layer, q_THD, k_TKD[:, 0], cache, batch, metadata, out_THD)
+        elif self._heads is None:
             backend.forward(layer, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
         else:
             backend.forward_projected(
@@ -168,29 +186,10 @@ class AttentionProblem:
 
     def _expected(self, layer: AttentionLayer, part: Part) -> torch.Tensor:
         """Dense attention of the part's queries over the sequence so far, [Q, H, D] in float64."""
-        import torch
+        qkv_CWD = self._qkv_GSNWD[layer.group][part.sequence][: part.start + part.count]
+        return dense_attention(layer, qkv_CWD, first_query=part.start, heads=self._heads)
 
-        end = part.start + part.count
-        qkv_CWD = self._qkv_GSNWD[layer.group][part.sequence][:end].to("cpu", torch.float64)
-        q_CHD, k_CKD, v_CKD = qkv_CWD.split([layer.heads, layer.kv_heads, layer.kv_heads], dim=1)
-        if self._heads is not None:
-            q_CHD, k_CKD = _transform_exactly(self._heads, q_CHD, k_CKD)
-        head_of_H = torch.arange(layer.heads) // (layer.heads // layer.kv_heads)
-        k_CHD, v_CHD = k_CKD[:, head_of_H], v_CKD[:, head_of_H]
-        scores_HQC = torch.einsum("qhd,chd->hqc", q_CHD[part.start :], k_CHD) * layer.scale
-        if layer.softcap is not None:
-            scores_HQC = layer.softcap * (scores_HQC / layer.softcap).tanh()
-        query_Q1, key_C = torch.arange(part.start, end)[:, None], torch.arange(end)
-        unseen_QC = key_C > query_Q1
-        if layer.window is not None:
-            unseen_QC |= key_C <= query_Q1 - layer.window
-        weights_HQC = scores_HQC.masked_fill(unseen_QC, -math.inf).exp()
-        total_HQ1 = weights_HQC.sum(dim=-1, keepdim=True)
-        if layer.sinks_H is not None:
-            total_HQ1 = total_HQ1 + layer.sinks_H.to("cpu", torch.float64).exp()[:, None, None]
-        return torch.einsum("hqc,chd->qhd", weights_HQC / total_HQ1, v_CHD)
-
-    def _caches(self, backend: AttentionBackend) -> tuple[KVCache, ...]:
+    def _caches(self, backend: AttentionBackend) -> tuple[LayerCache, ...]:
         geometry = self._geometry
         held = KVGeometry(
             num_blocks=self._num_blocks,
@@ -199,8 +198,10 @@ class AttentionProblem:
             head_dim=geometry.head_dim,
             dtype=self._dtype,
             kv_dtype=self._kv_dtype,
+            latent_dim=geometry.latent_dim,
         )
-        spec = backend.kv_cache_spec(held)
+        latent = geometry.latent_dim is not None
+        spec = backend.latent_cache_spec(held) if latent else backend.kv_cache_spec(held)
         caches = tuple(spec.allocate(self._device) for _ in self.layers)
         for cache in caches:
             for tensor in cache.tensors():
@@ -272,7 +273,7 @@ class AttentionProblem:
             rows.append(row)
         return rows
 
-    def _forget_passed(self, layer: AttentionLayer, cache: KVCache, step: list[Part]) -> None:
+    def _forget_passed(self, layer: AttentionLayer, cache: LayerCache, step: list[Part]) -> None:
         """Poison the blocks that the window has passed: another sequence may have them by now."""
         for part in step:
             passed = _first_seen(layer, part) // self._geometry.block_size
@@ -289,25 +290,6 @@ def _poison(tensor: torch.Tensor) -> None:
         tensor.fill_(math.nan)
     else:
         tensor.view(torch.uint8).fill_(255)
-
-
-def _transform_exactly(
-    heads: HeadTransform, q_CHD: torch.Tensor, k_CKD: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Norms and rotation of one sequence from its start, in float64 and complex numbers."""
-    import torch
-
-    dims = heads.cos_sin_PR.shape[-1]
-    cos_CI, sin_CI = heads.cos_sin_PR[: len(q_CHD)].to("cpu", torch.float64).chunk(2, dim=-1)
-    turns_C1I = torch.complex(cos_CI, sin_CI)[:, None]
-    results: list[torch.Tensor] = []
-    for x, weight_D in ((q_CHD, heads.q_norm_D), (k_CKD, heads.k_norm_D)):
-        if weight_D is not None:
-            factor_D = weight_D.to("cpu", torch.float64) + (1 if heads.unit_offset else 0)
-            x = x / (x.square().mean(-1, keepdim=True) + heads.eps).sqrt() * factor_D
-        turned = torch.complex(*x[..., :dims].chunk(2, dim=-1)) * turns_C1I
-        results.append(torch.cat([turned.real, turned.imag, x[..., dims:]], dim=-1))
-    return results[0], results[1]
 
 
 def _first_seen(layer: AttentionLayer, part: Part) -> int:

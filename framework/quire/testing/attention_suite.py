@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import product
 
 from quire.interfaces.attention import AttentionBackend
 from quire.testing.attention_problem import AttentionProblem, Geometry
@@ -22,7 +23,7 @@ class AttentionSuite(ABC):
                 return Mine(config=MineConfig(), device=self.device)
 
     Outputs are compared with dense attention in float64, in every element type, type of cache and block size
-    that the backend declares; softcap and sinks are tried where it says that it has them.
+    that the backend declares; softcap, sinks, ALiBi and latents are tried where it says that it has them.
     """
 
     device: str = "cpu"
@@ -90,6 +91,27 @@ class AttentionSuite(ABC):
             geometry = Geometry(block_size=backend.preferred_block_size, sinks=True, windows=(None, 20))
             self._check(backend, geometry, [130, 9], chunk=70)
 
+    def test_alibi(self) -> None:
+        backend = self.make()
+        if backend.supports_alibi:
+            for kv_heads in (1, 4):
+                geometry = Geometry(
+                    block_size=backend.preferred_block_size, kv_heads=kv_heads, alibi=True, windows=(None, 20)
+                )
+                for chunk in (1, 70):
+                    self._check(backend, geometry, [130, 9], chunk=chunk)
+
+    def test_latents(self) -> None:
+        """All heads, a number that fills no tile, and rows whose values are a part of them."""
+        backend = self.make()
+        if backend.supports_latents:
+            problems = ((backend.block_sizes[0], 5, 7), (backend.block_sizes[-1], 16, 90))
+            kinds = product(sorted(backend.latent_kv_dtypes), sorted(backend.dtypes))
+            for (kv_dtype, dtype), (size, heads, chunk) in product(kinds, problems):
+                geometry = Geometry(block_size=size, heads=heads, kv_heads=1, head_dim=80, latent_dim=64)
+                lengths = [1, 40, size + 1, 150]
+                self._check(backend, geometry, lengths, chunk=chunk, dtype=dtype, kv_dtype=kv_dtype)
+
     def test_queries_and_keys_as_the_projection_leaves_them(self) -> None:
         """Norms, and a rotation of all or some dimensions, on the way to the cache."""
         backend = self.make()
@@ -113,6 +135,7 @@ class AttentionSuite(ABC):
                 windows=(None, draw.randint(1, 60), draw.randint(60, 200)),
                 softcap=draw.choice((None, 2.0)) if backend.supports_softcap else None,
                 sinks=backend.supports_sinks and draw.random() < 0.5,
+                alibi=backend.supports_alibi and seed % 3 == 2,
             )
             lengths = [draw.randint(1, 200) for _ in range(draw.randint(1, 4))]
             dtype = draw.choice(sorted(backend.dtypes))

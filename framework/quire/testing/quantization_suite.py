@@ -61,6 +61,8 @@ class QuantizationSuite(ABC):
         grouped = self.make().grouped_linear(
             (weight.clone() for weight in weights), name="layers.0.mlp.experts.gate_up", ops=self.make_ops()
         )
+        says = getattr(grouped, "capturable", None)
+        assert isinstance(says, bool), "a grouped product must say whether it is capturable"
         got_TO = grouped(x_TI, torch.tensor(ends, dtype=torch.int32, device=self.device))
         self._check(got_TO, torch.cat([x_TI[:2] @ weights[0].T, x_TI[2:] @ weights[2].T]))
 
@@ -76,23 +78,42 @@ class QuantizationSuite(ABC):
         torch.testing.assert_close(head.embed(ids_T).float(), table_VE[ids_T], rtol=0.1, atol=0.3)
 
     def test_integers_of_a_checkpoint_are_multiplied_or_refused(self) -> None:
-        import torch
-
-        generator = torch.Generator().manual_seed(0)
-        shape = (_OUTPUTS, _INPUTS // 32)
-        matrix = IntegerMatrix(
-            values_OI=torch.randint(0, 16, (_OUTPUTS, _INPUTS), generator=generator).byte().to(self.device),
-            scales_OG=(torch.rand(shape, generator=generator) * 0.1 + 0.01).to(self.device),
-            zeros_OG=torch.randint(0, 16, shape, generator=generator).byte().to(self.device),
-            bits=4,
-            group_size=32,
-        )
+        matrix = self._integers()
         expected_TO = self._inputs(6) @ matrix.to_float().T
         try:
             product = self.make().stored(matrix, None, name="layers.0.mlp.down", ops=self.make_ops())
         except UserError:
             return
         self._check(product(self._inputs(6)), expected_TO)
+
+    def test_experts_that_a_checkpoint_holds_as_integers_are_multiplied_or_refused(self) -> None:
+        import torch
+
+        matrices = [self._integers(seed=g) for g in range(3)]
+        ends, x_TI = [2, 2, 7], self._inputs(7)
+        try:
+            grouped = self.make().stored_grouped(
+                iter(matrices), name="layers.0.mlp.experts.down", ops=self.make_ops()
+            )
+        except UserError:
+            return
+        got_TO = grouped(x_TI, torch.tensor(ends, dtype=torch.int32, device=self.device))
+        parts = (x_TI[:2] @ matrices[0].to_float().T, x_TI[2:] @ matrices[2].to_float().T)
+        self._check(got_TO, torch.cat(parts))
+
+    def _integers(self, seed: int = 0) -> IntegerMatrix:
+        """A weight of 4 bits, in groups of 32 with a zero each."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        shape = (_OUTPUTS, _INPUTS // 32)
+        return IntegerMatrix(
+            values_OI=torch.randint(0, 16, (_OUTPUTS, _INPUTS), generator=generator).byte().to(self.device),
+            scales_OG=(torch.rand(shape, generator=generator) * 0.1 + 0.01).to(self.device),
+            zeros_OG=torch.randint(0, 16, shape, generator=generator).byte().to(self.device),
+            bits=4,
+            group_size=32,
+        )
 
     def _linear(self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> Product:
         return self.make().linear(weight_OI.clone(), bias_O, name="layers.0.attention.o", ops=self.make_ops())

@@ -30,6 +30,7 @@ def paged_attention(
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
+    alibi_slopes_H: Tensor | None = None,
     sinks_H: Tensor | None = None,
     lse_TH: Tensor | None = None,
     k_scales_NKB: Tensor | None = None,
@@ -49,7 +50,7 @@ def paged_attention(
         v_LKD = _gather(v_cache, v_scales_NKB, tables_SM[s], first, length, wide)
         positions_n = torch.arange(length - queries, length, device=q_THD.device)
         out_nHD, lse_nH = _attend(
-            q_THD[rows], k_LKD, v_LKD, positions_n, first, scale, window, softcap, sinks_H
+            q_THD[rows], k_LKD, v_LKD, positions_n, first, scale, window, softcap, alibi_slopes_H, sinks_H
         )
         out_THD[rows] = out_nHD.to(out_THD.dtype)
         if lse_TH is not None:
@@ -78,6 +79,7 @@ def _attend(
     scale: float,
     window: int | None,
     softcap: float | None,
+    alibi_slopes_H: Tensor | None,
     sinks_H: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """One sequence: the output [n, H, D] and the log-sum-exp [n, H]; key j sits at position first + j."""
@@ -88,6 +90,9 @@ def _attend(
     if softcap is not None:
         scores_HnL = softcap * torch.tanh(scores_HnL / softcap)
     keys_L = torch.arange(first, first + k_LKD.shape[0], device=q_nHD.device)
+    if alibi_slopes_H is not None:
+        ahead_nL = keys_L[None] - positions_n[:, None]
+        scores_HnL = scores_HnL + alibi_slopes_H.to(scores_HnL.dtype)[:, None, None] * ahead_nL
     visible_nL = keys_L[None] <= positions_n[:, None]
     if window is not None:
         visible_nL &= keys_L[None] > positions_n[:, None] - window

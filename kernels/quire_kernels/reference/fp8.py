@@ -31,3 +31,19 @@ def fp8_linear(
     sums_TO = values_TI.double() @ weight_OI.double().T
     sums_TO = sums_TO * scales_T.double()[:, None] * weight_scales_O.double()
     out_TO.copy_(sums_TO if bias_O is None else sums_TO + bias_O.double())
+
+
+def grouped_fp8_linear(
+    values_TI: Tensor,
+    scales_T: Tensor,
+    weight_XOI: Tensor,
+    weight_scales_XO: Tensor,
+    ends_X: Tensor,
+    out_TO: Tensor,
+) -> None:
+    """The same with the g-th weight for rows ends[g - 1]:ends[g]; rows from ends[-1] on are left alone."""
+    start = 0
+    for end, weight_OI, weight_scales_O in zip(ends_X.tolist(), weight_XOI, weight_scales_XO, strict=True):
+        rows = slice(start, end)
+        fp8_linear(values_TI[rows], scales_T[rows], weight_OI, weight_scales_O, None, out_TO[rows])
+        start = end

@@ -38,3 +38,19 @@ def mla_decode(
         out_THV[rows] = torch.einsum("nhl,lv->nhv", weights_nHL, values_LV).to(out_THV.dtype)
         if lse_TH is not None:
             lse_TH[rows] = lse_nH.to(lse_TH.dtype)
+
+
+def latent_cache_shape(
+    num_blocks: int, block_size: int, latent_dim: int, rotary_dim: int, dtype: torch.dtype
+) -> tuple[int, ...]:
+    """Shape of one layer's cache of latents."""
+    del dtype
+    return num_blocks, block_size, latent_dim + rotary_dim
+
+
+def store_latents(rows_TW: Tensor, cache_NBW: Tensor, slots_T: Tensor) -> None:
+    """Writes the row of every token with a slot that is not negative."""
+    block_size = cache_NBW.shape[1]
+    for t, slot in enumerate(slots_T.tolist()):
+        if slot >= 0:
+            cache_NBW[slot // block_size, slot % block_size] = rows_TW[t]

@@ -23,6 +23,8 @@ def rotate_store_kv(
     eps: float = 1e-6,
     unit_offset: bool = False,
     interleaved: bool = False,
+    k_scales_NKB: Tensor | None = None,
+    v_scales_NKB: Tensor | None = None,
 ) -> None:
     """q in place, k on its way to the cache; k itself stays."""
     k_TKD = k_TKD.clone(memory_format=torch.contiguous_format)
@@ -30,4 +32,4 @@ def rotate_store_kv(
         if weight_D is not None:
             rms_norm(x, weight_D, x, eps=eps, unit_offset=unit_offset)
     rotary(q_THD, k_TKD, positions_T, cos_sin_PR, interleaved=interleaved)
-    store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T)
+    store_kv(k_TKD, v_TKD, k_cache, v_cache, slots_T, k_scales_NKB=k_scales_NKB, v_scales_NKB=v_scales_NKB)

@@ -88,6 +88,7 @@ def paged_attention(
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
+    alibi_slopes_H: Tensor | None = None,
     sinks_H: Tensor | None = None,
     lse_TH: Tensor | None = None,
     k_scales_NKB: Tensor | None = None,
@@ -109,6 +110,7 @@ def paged_attention(
         out_THD,
         max_head_dim=MAX_HEAD_DIM,
         softcap=softcap,
+        alibi_slopes_H=alibi_slopes_H,
         sinks_H=sinks_H,
         lse_TH=lse_TH,
         k_scales_NKB=k_scales_NKB,
@@ -125,11 +127,13 @@ def paged_attention(
 
     step = (q_THD, as_codes(k_cache), as_codes(v_cache), tables_SM, query_starts_S1, seq_lens_S)
     scales = (k_scales_NKB, v_scales_NKB)
+    options = (scale, window, softcap, alibi_slopes_H)
     architecture = launch.architecture_of(q_THD.device)
     group = heads // kv_heads
     keywords = launch_attention(
         architecture,
         itemsize=q_THD.element_size(),
+        cache_itemsize=k_cache.element_size(),
         head_dim=head_dim,
         block_size=block_size,
         group=group,
@@ -139,7 +143,7 @@ def paged_attention(
     if not is_decode(group=group, max_query_len=plan.max_query_len):
         tiles = tokens // (keywords["TILE_M"] // group) + plan.sequences
         attention_unified_kernel[(tiles, kv_heads)](
-            *step, out_THD, sinks_H, lse_TH, *scales, plan.sequences, scale, window, softcap,
+            *step, out_THD, sinks_H, lse_TH, *scales, plan.sequences, *options,
             *strides, *out_THD.stride()[:2], _row_stride(lse_TH), **keywords,
         )  # fmt: skip
         return
@@ -154,7 +158,7 @@ def paged_attention(
     grid = (plan.sequences, kv_heads, shares)
     if shares == 1:
         attention_split_kernel[grid](
-            *step, out_THD, sinks_H, lse_TH, *scales, scale, window, softcap,
+            *step, out_THD, sinks_H, lse_TH, *scales, *options,
             *strides, *out_THD.stride()[:2], 0, _row_stride(lse_TH), 1, **keywords,
         )  # fmt: skip
         return
@@ -163,7 +167,7 @@ def paged_attention(
     partial_THCD = q_THD.new_empty((tokens, heads, shares, head_dim), dtype=torch.float32)
     partial_lse_THC = q_THD.new_empty((tokens, heads, shares), dtype=torch.float32)
     attention_split_kernel[grid](
-        *step, partial_THCD, None, partial_lse_THC, *scales, scale, window, softcap,
+        *step, partial_THCD, None, partial_lse_THC, *scales, *options,
         *strides, *partial_THCD.stride()[:3], *partial_lse_THC.stride()[:2], **keywords,
     )  # fmt: skip
     merge_rows(

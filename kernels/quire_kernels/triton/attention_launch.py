@@ -64,6 +64,7 @@ def launch_attention(
     architecture: Architecture,
     *,
     itemsize: int,
+    cache_itemsize: int,
     head_dim: int,
     block_size: int,
     group: int,
@@ -71,12 +72,13 @@ def launch_attention(
 ) -> Launch:
     """Both attention kernels: TILE_M rows (tokens x heads of a group) by TILE_N keys.
 
-    `itemsize` is in bytes. A decoding step gets the smallest tile that holds a sequence's rows, any other one
-    that keeps the matrix units busy.
+    `itemsize` is in bytes, and so is `cache_itemsize`, of what the cache holds. A decoding step gets the
+    smallest tile that holds a sequence's rows, any other one that keeps the matrix units busy.
     """
     padded_dim = max(16, next_power_of_2(head_dim))
     bucket = max(64, padded_dim)
-    if is_decode(group=group, max_query_len=max_query_len):
+    decodes = is_decode(group=group, max_query_len=max_query_len)
+    if decodes:
         tiles = (_DECODE_FLOAT32 if itemsize == 4 else _DECODE)[architecture.backend]
         tile = tile_for(architecture, "attention", f"decode-x{itemsize}-d{bucket}", tiles[bucket])
         tile = tile._replace(m=max(tile.m, next_power_of_2(max_query_len * group)))
@@ -84,6 +86,8 @@ def launch_attention(
         tiles = _PREFILL_FLOAT32[architecture.backend] if itemsize == 4 else _PREFILL[architecture.name]
         tile = tile_for(architecture, "attention", f"prefill-x{itemsize}-d{bucket}", tiles[bucket])
         tile = tile._replace(m=max(tile.m, next_power_of_2(group)))
+    if cache_itemsize < itemsize:
+        tile = _tile_of_codes(architecture, itemsize, tile, decodes)
     return Launch(
         constants={
             "GROUP": group,
@@ -96,6 +100,15 @@ def launch_attention(
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
+
+
+def _tile_of_codes(architecture: Architecture, itemsize: int, tile: KeyTile, decodes: bool) -> KeyTile:
+    """The tile for a cache of 8 bits: keys and values pass through registers to become what is multiplied."""
+    if architecture.backend == "cuda":
+        # The operands of scalar products lie there as well; of two tiles in a pipeline they don't fit.
+        return tile._replace(stages=1) if itemsize == 4 else tile
+    # The next tile waits there, too. With fewer keys a unit's registers are enough for two programs.
+    return tile._replace(n=min(tile.n, 32)) if decodes else tile
 
 
 def attention_shares(

@@ -34,6 +34,7 @@ def attention_split_kernel(
     scale,
     window,
     softcap,
+    alibi,
     stride_q_token,
     stride_q_head,
     stride_block,
@@ -55,7 +56,8 @@ def attention_split_kernel(
     """Grid (sequences, key-value heads, shares). All rows of a sequence fit one query tile.
 
     `out` is [T, H, shares, D]; `lse`, which may be None, is [T, H, shares]. With several shares `sinks` must
-    be None, for they count once, in the merge. The scales may be None.
+    be None, for they count once, in the merge. The scales, `window`, `softcap` and `alibi` (the slopes) may
+    be None.
     """
     sequence = tl.program_id(0)
     kv_head = tl.program_id(1)
@@ -86,7 +88,7 @@ def attention_split_kernel(
         acc_MD, peak_M, total_M, q_MD, position_M, start, stop, low, high,
         k_cache + kv_head * stride_kv_head, v_cache + kv_head * stride_kv_head,
         k_scales, v_scales, tables + sequence * stride_table, stride_block, stride_slot,
-        scale, window, softcap,
+        scale, window, softcap, alibi, head_M,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
     )  # fmt: skip
 

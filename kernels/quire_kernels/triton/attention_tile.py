@@ -120,6 +120,8 @@ def attend(
     scale,
     window,
     softcap,
+    alibi,
+    head_M,
     HEAD_DIM: tl.constexpr,
     PADDED_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
@@ -130,8 +132,11 @@ def attend(
 
     `start` is a multiple of TILE_N. Without MASKED, every row must see every key of these tiles. Of a cache
     in 8 bits the scale of a key multiplies its column of scores, that of a value its column of weights.
-    Scales are passed whole: the grid's second axis says which head's are meant.
+    Scales are passed whole: the grid's second axis says which head's are meant. `alibi` has the slope of each
+    head.
     """
+    if alibi is not None:
+        slope_M = tl.load(alibi + head_M, mask=position_M >= 0, other=0.0) * LOG2E
     for first in range(start, stop, TILE_N):
         key_N = first + tl.arange(0, TILE_N)
         present_N = (key_N >= low) & (key_N < high)
@@ -156,6 +161,10 @@ def attend(
             # tanh(x) = 1 - 2 / (exp(2x) + 1), which is right at both infinities.
             power_MN = tl.exp2(score_MN * (2.0 * LOG2E * scale / softcap))
             score_MN = (softcap * LOG2E) * (1.0 - 2.0 / (power_MN + 1.0))
+        if alibi is not None:
+            # Distances are whole numbers, exact in float32; only N + M of them are converted.
+            ahead_M = (first - position_M).to(tl.float32)
+            score_MN += slope_M[:, None] * (ahead_M[:, None] + tl.arange(0, TILE_N).to(tl.float32)[None, :])
         if MASKED:
             visible_MN = key_N[None, :] <= position_M[:, None]
             if window is not None:

@@ -53,6 +53,7 @@ def attention_unified_kernel(
     scale,
     window,
     softcap,
+    alibi,
     stride_q_token,
     stride_q_head,
     stride_block,
@@ -69,8 +70,9 @@ def attention_unified_kernel(
     TILE_M: tl.constexpr,
     TILE_N: tl.constexpr,
 ):
-    """Grid (query tiles, key-value heads). `sinks`, `lse`, the scales, `window` and `softcap`
-    may be None."""
+    """Grid (query tiles, key-value heads). `sinks`, `lse`, the scales, `window`, `softcap` and `alibi` (the
+    slopes) may be None.
+    """
     # The last tiles of a sequence see the most keys. They start first, so that none runs alone at the end.
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     sequence, first_query = _find_tile(tile, query_starts, sequences, TILE_M // GROUP)
@@ -107,17 +109,20 @@ def attention_unified_kernel(
         full_stop = tl.maximum(full_start, full_stop)
         acc_MD, peak_M, total_M = attend(
             acc_MD, peak_M, total_M, q_MD, position_M, low // TILE_N * TILE_N, full_start, low, high,
-            keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
+            keys, values, k_scales, v_scales, table, stride_block, stride_slot,
+            scale, window, softcap, alibi, head_M,
             HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
         )  # fmt: skip
     acc_MD, peak_M, total_M = attend(
         acc_MD, peak_M, total_M, q_MD, position_M, full_start, full_stop, low, high,
-        keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
+        keys, values, k_scales, v_scales, table, stride_block, stride_slot,
+        scale, window, softcap, alibi, head_M,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=False,
     )  # fmt: skip
     acc_MD, peak_M, total_M = attend(
         acc_MD, peak_M, total_M, q_MD, position_M, full_stop, high, low, high,
-        keys, values, k_scales, v_scales, table, stride_block, stride_slot, scale, window, softcap,
+        keys, values, k_scales, v_scales, table, stride_block, stride_slot,
+        scale, window, softcap, alibi, head_M,
         HEAD_DIM, PADDED_DIM, BLOCK_SIZE, TILE_N, MASKED=True,
     )  # fmt: skip
 

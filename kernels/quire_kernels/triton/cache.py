@@ -140,6 +140,10 @@ def variants(architecture: Architecture) -> Iterator[Variant]:
         ("fp32", 80, None),
         ("bf16", 128, "int8"),
         ("bf16", 128, "e4m3"),
+        ("bf16", 256, "int8"),
+        ("fp16", 64, "e4m3"),
+        ("fp16", 96, "int8"),
+        ("fp32", 80, "e4m3"),
     ):
         yield Variant(
             name="-".join(["store", dtype, f"d{head_dim}", *([code] if code else [])]),

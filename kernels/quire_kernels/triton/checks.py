@@ -115,6 +115,7 @@ def check_attention(
     *,
     max_head_dim: int,
     softcap: float | None,
+    alibi_slopes_H: Tensor | None,
     sinks_H: Tensor | None,
     lse_TH: Tensor | None,
     k_scales_NKB: Tensor | None,
@@ -135,6 +136,7 @@ def check_attention(
         check_dtype(name, tensor, q_THD.dtype)
         check_rows(name, tensor)
     check_step(tables_SM, query_starts_S1, seq_lens_S)
+    check_optional("alibi_slopes_H", alibi_slopes_H, heads)
     check_optional("sinks_H", sinks_H, heads)
     check_optional("lse_TH", lse_TH, tokens, heads)
 

@@ -39,18 +39,34 @@ def encode(x_HD, dtype: tl.constexpr):
     The largest of a row becomes the largest code; the others are rounded to nearest, ties to even. A row with
     an infinity or a NaN gets a scale of NaN.
     """
-    x_HD = x_HD.to(tl.float32)
-    # As bits: numbers without a sign order as the integers do, with NaN above all.
-    largest_H = tl.max(x_HD.to(tl.int32, bitcast=True) & 0x7FFFFFFF, 1)
+    scale_H = scale_of(largest(x_HD), dtype)
+    return to_codes(x_HD, scale_H, dtype), scale_H
+
+
+@triton.jit
+def largest(x_HD):
+    """The bits of each row's largest number, without signs. They order as integers do, NaN above all."""
+    return tl.max(x_HD.to(tl.float32).to(tl.int32, bitcast=True) & 0x7FFFFFFF, 1)
+
+
+@triton.jit
+def scale_of(largest_H, dtype: tl.constexpr):
+    """The scales with which the rows' largest numbers, as `largest` gives them, become the largest code."""
     most: tl.constexpr = 127.0 if dtype == tl.int8 else 448.0
     scale_H = tl.div_rn(largest_H.to(tl.float32, bitcast=True), most)
-    scale_H = tl.where(largest_H < 0x7F800000, scale_H, float("nan"))
+    return tl.where(largest_H < 0x7F800000, scale_H, float("nan"))
+
+
+@triton.jit
+def to_codes(x_HD, scale_H, dtype: tl.constexpr):
+    """x / scale, rounded to codes; all zero where the scale is, or is not a number."""
+    most: tl.constexpr = 127.0 if dtype == tl.int8 else 448.0
     divisor_H = tl.where(scale_H > 0.0, scale_H, 1.0)
-    v_HD = tl.where((scale_H > 0.0)[:, None], tl.div_rn(x_HD, divisor_H[:, None]), 0.0)
+    v_HD = tl.where((scale_H > 0.0)[:, None], tl.div_rn(x_HD.to(tl.float32), divisor_H[:, None]), 0.0)
     v_HD = tl.minimum(tl.maximum(v_HD, -most), most)
     if dtype == tl.int8:
         # Adding 1.5 * 2^23 leaves no room for a fraction, and rounds it away.
-        return ((v_HD + 12582912.0) - 12582912.0).to(tl.int8), scale_H
+        return ((v_HD + 12582912.0) - 12582912.0).to(tl.int8)
     else:
         bits_HD = v_HD.to(tl.int32, bitcast=True)
         size_HD = bits_HD & 0x7FFFFFFF
@@ -58,7 +74,7 @@ def encode(x_HD, dtype: tl.constexpr):
         # The last bit of 16384 is 2^-9, the step of e4m3's subnormal numbers.
         subnormal_HD = (tl.abs(v_HD) + 16384.0).to(tl.int32, bitcast=True) - 0x46800000
         code_HD = tl.where(tl.abs(v_HD) < 0.015625, subnormal_HD, normal_HD)
-        return (code_HD | ((bits_HD >> 24) & 0x80)).to(tl.uint8), scale_H
+        return (code_HD | ((bits_HD >> 24) & 0x80)).to(tl.uint8)
 
 
 @triton.jit

@@ -24,7 +24,7 @@ from quire_kernels.triton.checks import (
 )
 from quire_kernels.triton.launch import Architecture, Launch
 from quire_kernels.triton.products import Tile, token_tile
-from quire_kernels.triton.row_groups import count_tiles, find_rows
+from quire_kernels.triton.row_groups import count_places, count_tiles, find_rows
 from quire_kernels.triton.tuned import remembers_tiles, tile_for
 from quire_kernels.triton.variants import Variant
 
@@ -57,7 +57,7 @@ def launch_grouped(architecture: Architecture, *, itemsize: int, rows: int, grou
         default = default._replace(stages=min(default.stages, 3))
     tile = tile_for(architecture, "grouped", f"x{itemsize}-t{tokens}", default)
     return Launch(
-        constants={"TILE_T": tokens, "TILE_O": tile.o, "TILE_I": tile.i},
+        constants={"TILE_T": tokens, "TILE_O": tile.o, "TILE_I": tile.i, "GROUPS": count_places(groups)},
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -123,9 +123,10 @@ def grouped_linear_kernel(
     TILE_T: tl.constexpr,
     TILE_O: tl.constexpr,
     TILE_I: tl.constexpr,
+    GROUPS: tl.constexpr,
 ):
     """Grid (tiles of rows, tiles of outputs)."""
-    group, first, end = find_rows(tl.program_id(0), ends, groups, rows, TILE_T)
+    group, first, end = find_rows(tl.program_id(0), ends, groups, rows, TILE_T, GROUPS)
     if first >= end:
         return
     row_T = first + tl.arange(0, TILE_T)
@@ -154,24 +155,26 @@ def grouped_linear_kernel(
 
 
 def variants(architecture: Architecture) -> Iterator[Variant]:
-    """One row or many for each of eight experts."""
+    """One row or many for each of eight experts, few for each of very many."""
     # Where tiles are small, two of these numbers of rows may have the same.
     yield from {variant.name: variant for variant in _listed(architecture)}.values()
 
 
 def _listed(architecture: Architecture) -> Iterator[Variant]:
-    for dtype, itemsize, rows in (
-        ("bf16", 2, 8),
-        ("bf16", 2, 256),
-        ("bf16", 2, 512),
-        ("bf16", 2, 8192),
-        ("fp16", 2, 8),
-        ("fp32", 4, 8),
-        ("fp32", 4, 8192),
+    for dtype, itemsize, rows, groups in (
+        ("bf16", 2, 8, 8),
+        ("bf16", 2, 256, 8),
+        ("bf16", 2, 512, 8),
+        ("bf16", 2, 8192, 8),
+        ("bf16", 2, 512, 256),
+        ("fp16", 2, 8, 8),
+        ("fp32", 4, 8, 8),
+        ("fp32", 4, 8192, 8),
     ):
-        configuration = launch_grouped(architecture, itemsize=itemsize, rows=rows, groups=8)
+        configuration = launch_grouped(architecture, itemsize=itemsize, rows=rows, groups=groups)
+        many = "" if groups == 8 else f"-g{groups}"
         yield Variant(
-            name=f"grouped-{dtype}-t{configuration.constants['TILE_T']}",
+            name=f"grouped-{dtype}-t{configuration.constants['TILE_T']}{many}",
             kernel=grouped_linear_kernel,
             types={
                 **dict.fromkeys(("x", "weight", "out"), f"*{dtype}"),

@@ -46,10 +46,17 @@ class PackedGroups:
 
     @classmethod
     def stack(cls, experts: Sequence[PackedGroups]) -> PackedGroups:
-        """Weights of one shape as those of one product's experts."""
+        """Weights of one shape as those of one product's experts. Raises ValueError if they are packed in
+        different ways.
+        """
         import torch
 
         first = experts[0]
+        if any((each.bits, each.group) != (first.bits, first.group) for each in experts):
+            ways = sorted({f"{each.bits} bits in groups of {each.group}" for each in experts})
+            raise ValueError(f"experts have {' and '.join(ways)}; expected all alike")
+        if any((each.zeros_XGO is None) != (first.zeros_XGO is None) for each in experts):
+            raise ValueError("some experts have zeros and others none; expected all alike")
         zeros = [each.zeros_XGO for each in experts if each.zeros_XGO is not None]
         return cls(
             values_XGOB=torch.cat([each.values_XGOB for each in experts]),
@@ -207,6 +214,9 @@ class GroupwiseLinear:
 
 class GroupedGroupwiseLinear:
     """The products of several such weights of one shape, each with its own rows: `grouped_linear` of them."""
+
+    capturable = True
+    """Nothing is asked of the device."""
 
     def __init__(self, experts: Sequence[PackedGroups]) -> None:
         self._weight = PackedGroups.stack(experts)

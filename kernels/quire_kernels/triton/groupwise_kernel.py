@@ -10,7 +10,7 @@ import triton.language as tl
 
 from quire_kernels.triton.launch import Architecture, Launch
 from quire_kernels.triton.products import token_tile
-from quire_kernels.triton.row_groups import find_rows
+from quire_kernels.triton.row_groups import count_places, find_rows
 from quire_kernels.triton.tuned import remembers_tiles, tile_for
 from quire_kernels.triton.variants import Variant
 
@@ -28,6 +28,7 @@ def launch_groupwise(
     architecture: Architecture, *, itemsize: int, bits: int, group: int, tokens: int, experts: int | None
 ) -> Launch:
     """TILE_T tokens by TILE_O outputs, a group of inputs at a time. `itemsize`, of x, is in bytes."""
+    places = count_places(experts)
     tokens = token_tile(architecture, tokens=tokens, groups=experts, itemsize=itemsize)
     many = tokens == (32 if itemsize == 4 else 128)
     shallow = architecture.backend == "hip" or itemsize == 4
@@ -43,7 +44,7 @@ def launch_groupwise(
         ),
     )
     return Launch(
-        constants={"BITS": bits, "GROUP": group, "TILE_T": tokens, "TILE_O": tile.o},
+        constants={"BITS": bits, "GROUP": group, "TILE_T": tokens, "TILE_O": tile.o, "EXPERTS": places},
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -84,12 +85,13 @@ def groupwise_kernel(
     GROUP: tl.constexpr,
     TILE_T: tl.constexpr,
     TILE_O: tl.constexpr,
+    EXPERTS: tl.constexpr,
 ):
     """Grid (tiles of rows, tiles of outputs, shares of the groups). `zeros`, `bias` and `ends` may be None.
 
     With several shares `out` is float32, [shares, rows, outputs], and `bias` None.
     """
-    expert, first, end = find_rows(tl.program_id(0), ends, experts, rows, TILE_T)
+    expert, first, end = find_rows(tl.program_id(0), ends, experts, rows, TILE_T, EXPERTS)
     if first >= end:
         return
     BYTES: tl.constexpr = GROUP * BITS // 8

@@ -211,7 +211,8 @@ def _fp8_cases(device: torch.device, small: bool) -> Iterator[TuningCase]:
 def _fp8_call(device: torch.device, tokens: int, small: bool) -> Call:
     import torch
 
-    from quire_kernels.triton.fp8 import fp8_linear, quantise_rows_fp8
+    from quire_kernels.triton.fp8 import fp8_linear
+    from quire_kernels.triton.fp8_rows import quantise_rows_fp8
 
     inputs, outputs = _sizes(small)
     x, weight = (

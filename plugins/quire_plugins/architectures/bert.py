@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from quire.interfaces.architecture import Architecture
-from quire.models.encoder_spec import EncoderLayerSpec, EncoderSpec, HeadSpec, Unary
+from quire.models.encoder_spec import EncoderLayerSpec, EncoderSpec, HeadSpec
 from quire.models.fields import Fields
+from quire.models.unary import Unary
 from quire_plugins.architectures.names import translate
 
 ACTIVATIONS = {

@@ -25,6 +25,14 @@ LLAMA_NAMES: Mapping[str, str] = {
 }
 """Modules of a Llama checkpoint and the decoder's names of them; `*` stands for a number."""
 
+EXPERT_NAMES: Mapping[str, str] = {
+    "model.layers.*.mlp.gate": "layers.*.mlp.router",
+    "model.layers.*.mlp.experts.*.gate_proj": "layers.*.mlp.experts.*.gate",
+    "model.layers.*.mlp.experts.*.up_proj": "layers.*.mlp.experts.*.up",
+    "model.layers.*.mlp.experts.*.down_proj": "layers.*.mlp.experts.*.down",
+}
+"""Modules of layers with experts, as Qwen and DeepSeek name them."""
+
 
 def translate(name: str, modules: Mapping[str, str]) -> str | None:
     """The decoder's name of tensor `name`, whose module is looked up in `modules`.

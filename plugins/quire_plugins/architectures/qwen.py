@@ -10,15 +10,9 @@ from quire.interfaces.architecture import Architecture
 from quire.models.fields import Fields
 from quire.models.spec import DecoderSpec, MoeSpec
 from quire_plugins.architectures.llama import llama_spec, with_windows
-from quire_plugins.architectures.names import LLAMA_NAMES, translate
+from quire_plugins.architectures.names import EXPERT_NAMES, LLAMA_NAMES, translate
 
-_MOE_NAMES = {
-    **LLAMA_NAMES,
-    "model.layers.*.mlp.gate": "layers.*.mlp.router",
-    "model.layers.*.mlp.experts.*.gate_proj": "layers.*.mlp.experts.*.gate",
-    "model.layers.*.mlp.experts.*.up_proj": "layers.*.mlp.experts.*.up",
-    "model.layers.*.mlp.experts.*.down_proj": "layers.*.mlp.experts.*.down",
-}
+_MOE_NAMES = {**LLAMA_NAMES, **EXPERT_NAMES}
 
 
 class Qwen2(Architecture):

@@ -14,8 +14,12 @@ from quire.interfaces.attention import (
     KVCache,
     KVCacheSpec,
     KVGeometry,
+    LatentCache,
+    LatentCacheSpec,
     TensorSpec,
 )
+from quire_plugins.attention.gpu import check_gpu
+from quire_plugins.attention.latents import attend_rows, latent_cache_spec, latent_parts, store_rows
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +37,15 @@ class PagedAttention(AttentionBackend):
 
     Config = PagedConfig
     kv_dtypes = frozenset({"auto", "int8", "fp8_e4m3"})
+    supports_alibi = True
+    supports_latents = True
 
     def __init__(self, *, config: PagedConfig, device: str) -> None:
         del config
         if device == "cuda":
             from quire_kernels import triton as kernels
 
-            _check_gpu()
+            check_gpu("paged")
         elif device == "cpu":
             from quire_kernels import cpu as kernels
 
@@ -52,7 +58,8 @@ class PagedAttention(AttentionBackend):
             raise MissingCapability(f"attention=paged: device={device} has no kernels; cpu and cuda have")
         self.preferred_block_size = self.block_size_on(device)
         self._kernels = kernels
-        self.capturable = self._fuses = device == "cuda"
+        self._on_cpu = device == "cpu"
+        self.capturable = not self._on_cpu
 
     @classmethod
     def block_size_on(cls, device: str) -> int:
@@ -82,16 +89,18 @@ class PagedAttention(AttentionBackend):
 
     def prepare(self, batch: Batch, layers: tuple[AttentionLayer, ...]) -> tuple[Any, ...]:
         """One plan of work for each KV group."""
-        return tuple(
-            self._kernels.plan_attention(
-                batch.host_query_starts_S1,
-                batch.host_seq_lens_S,
-                heads=layer.heads,
-                kv_heads=layer.kv_heads,
-                block_size=batch.block_size,
-                window=layer.window,
-            )
-            for layer in layers
+        return tuple(self._plan(batch, layer) for layer in layers)
+
+    def _plan(self, batch: Batch, layer: AttentionLayer) -> Any:
+        if layer.latent_dim is not None and self._on_cpu:
+            return latent_parts(batch, layer.group)
+        return self._kernels.plan_attention(
+            batch.host_query_starts_S1,
+            batch.host_seq_lens_S,
+            heads=layer.heads,
+            kv_heads=layer.kv_heads,
+            block_size=batch.block_size,
+            window=layer.window,
         )
 
     def forward(
@@ -129,9 +138,9 @@ class PagedAttention(AttentionBackend):
         out_THD: torch.Tensor,
     ) -> None:
         """On a GPU norms, rotation and store are one launch; on a CPU, where a call costs little, three, and
-        where keys and values are rounded to 8 bits.
+        where nothing turns.
         """
-        if not self._fuses or cache.k_scales is not None:
+        if self._on_cpu or heads.cos_sin_PR is None:
             super().forward_projected(layer, heads, q_THD, k_TKD, v_TKD, cache, batch, metadata, out_THD)
             return
         self._kernels.rotate_store_kv(
@@ -147,8 +156,54 @@ class PagedAttention(AttentionBackend):
             k_norm_D=heads.k_norm_D,
             eps=heads.eps,
             unit_offset=heads.unit_offset,
+            k_scales_NKB=cache.k_scales,
+            v_scales_NKB=cache.v_scales,
         )
         self._attend(layer, q_THD, cache, batch, metadata, out_THD)
+
+    def latent_cache_spec(self, geometry: KVGeometry) -> LatentCacheSpec:
+        if self._on_cpu:
+            return latent_cache_spec(geometry)
+        assert geometry.latent_dim is not None
+        try:
+            shape = self._kernels.latent_cache_shape(
+                geometry.num_blocks,
+                geometry.block_size,
+                geometry.latent_dim,
+                geometry.head_dim - geometry.latent_dim,
+                geometry.dtype,
+            )
+        except ValueError as error:
+            raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
+        return LatentCacheSpec(rows=TensorSpec(shape, geometry.dtype))
+
+    def forward_latent(
+        self,
+        layer: AttentionLayer,
+        q_THW: torch.Tensor,
+        rows_TW: torch.Tensor,
+        cache: LatentCache,
+        batch: Batch,
+        metadata: tuple[Any, ...],
+        out_THV: torch.Tensor,
+    ) -> None:
+        """On a CPU in plain torch: the C++ kernel would need keys and values apart."""
+        slots_T, plan = batch.slots_GT[layer.group], metadata[layer.group]
+        if self._on_cpu:
+            store_rows(rows_TW, cache.rows, slots_T)
+            attend_rows(q_THW, cache.rows, plan, out_THV, scale=layer.scale)
+            return
+        self._kernels.store_latents(rows_TW, cache.rows, slots_T)
+        self._kernels.mla_decode(
+            q_THW,
+            cache.rows,
+            batch.tables_GSM[layer.group],
+            batch.query_starts_S1,
+            batch.seq_lens_S,
+            out_THV,
+            scale=layer.scale,
+            plan=plan,
+        )
 
     def _attend(
         self,
@@ -170,23 +225,9 @@ class PagedAttention(AttentionBackend):
             scale=layer.scale,
             window=layer.window,
             softcap=layer.softcap,
+            alibi_slopes_H=layer.alibi_slopes_H,
             sinks_H=layer.sinks_H,
             k_scales_NKB=cache.k_scales,
             v_scales_NKB=cache.v_scales,
             plan=metadata[layer.group],
         )
-
-
-def _check_gpu() -> None:
-    """Raise MissingCapability if the GPU is one that the kernels do not run on. Without any it may be that
-    Triton's interpreter plays one.
-    """
-    import torch
-
-    from quire_kernels.triton.launch import architecture_of
-
-    if torch.cuda.is_available():
-        try:
-            architecture_of(torch.device("cuda"))
-        except ValueError as error:
-            raise MissingCapability(f"attention=paged: {error}; attention=sdpa runs on any") from None

@@ -14,7 +14,16 @@ from quire.interfaces.attention import (
     KVCache,
     KVCacheSpec,
     KVGeometry,
+    LatentCache,
+    LatentCacheSpec,
     TensorSpec,
+)
+from quire_plugins.attention.latents import (
+    LatentPart,
+    attend_rows,
+    latent_cache_spec,
+    latent_parts,
+    store_rows,
 )
 
 if TYPE_CHECKING:
@@ -33,11 +42,13 @@ class SequencePart:
     """One sequence of the step: its query rows, its context, where the context lies in the cache.
 
     `mask_QC` says which of the C context tokens each of the Q query rows sees; None if every row sees all.
+    `ahead_QC` is how far each lies ahead of a row, there if a layer has slopes for it.
     """
 
     rows: slice
     tokens_C: torch.Tensor
     mask_QC: torch.Tensor | None
+    ahead_QC: torch.Tensor | None
 
 
 class SdpaAttention(AttentionBackend):
@@ -45,6 +56,8 @@ class SdpaAttention(AttentionBackend):
 
     Config = SdpaConfig
     kv_dtypes = frozenset({"auto", "int8", "fp8_e4m3"})
+    supports_alibi = True
+    supports_latents = True
 
     def __init__(self, *, config: SdpaConfig, device: str) -> None:
         del config, device
@@ -59,12 +72,14 @@ class SdpaAttention(AttentionBackend):
 
     def prepare(
         self, batch: Batch, layers: tuple[AttentionLayer, ...]
-    ) -> tuple[tuple[SequencePart, ...], ...]:
+    ) -> tuple[tuple[SequencePart, ...] | tuple[LatentPart, ...], ...]:
         """For each KV group, the parts of the step."""
         starts = batch.host_query_starts_S1.tolist()
         lengths = batch.host_seq_lens_S.tolist()
         return tuple(
-            tuple(
+            latent_parts(batch, layer.group)
+            if layer.latent_dim is not None
+            else tuple(
                 self._part(batch, layer, s, slice(starts[s], starts[s + 1]), lengths[s])
                 for s in range(batch.num_sequences)
             )
@@ -81,13 +96,16 @@ class SdpaAttention(AttentionBackend):
         keys_C = torch.arange(first, length, device=device)
         table = batch.tables_GSM[layer.group][s].long()
         tokens_C = table[keys_C // batch.block_size] * batch.block_size + keys_C % batch.block_size
-        if queries == 1:
-            return SequencePart(rows=rows, tokens_C=tokens_C, mask_QC=None)
-        positions_Q1 = torch.arange(length - queries, length, device=device)[:, None]
-        mask_QC = keys_C <= positions_Q1
-        if layer.window is not None:
-            mask_QC &= keys_C > positions_Q1 - layer.window
-        return SequencePart(rows=rows, tokens_C=tokens_C, mask_QC=mask_QC)
+        mask_QC = ahead_QC = None
+        if queries > 1 or layer.alibi_slopes_H is not None:
+            ahead_QC = keys_C - torch.arange(length - queries, length, device=device)[:, None]
+        if queries > 1 and ahead_QC is not None:
+            mask_QC = ahead_QC <= 0
+            if layer.window is not None:
+                mask_QC &= ahead_QC > -layer.window
+        if layer.alibi_slopes_H is None:
+            ahead_QC = None
+        return SequencePart(rows=rows, tokens_C=tokens_C, mask_QC=mask_QC, ahead_QC=ahead_QC)
 
     def forward(
         self,
@@ -104,6 +122,22 @@ class SdpaAttention(AttentionBackend):
         for part in metadata[layer.group]:
             out_THD[part.rows] = self.attend(layer, q_THD[part.rows], part, cache, batch)
 
+    def latent_cache_spec(self, geometry: KVGeometry) -> LatentCacheSpec:
+        return latent_cache_spec(geometry)
+
+    def forward_latent(
+        self,
+        layer: AttentionLayer,
+        q_THW: torch.Tensor,
+        rows_TW: torch.Tensor,
+        cache: LatentCache,
+        batch: Batch,
+        metadata: tuple[tuple[LatentPart, ...], ...],
+        out_THV: torch.Tensor,
+    ) -> None:
+        store_rows(rows_TW, cache.rows, batch.slots_GT[layer.group])
+        attend_rows(q_THW, cache.rows, metadata[layer.group], out_THV, scale=layer.scale)
+
     def store(
         self, k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: KVCache, slots_T: torch.Tensor, block_size: int
     ) -> None:
@@ -112,19 +146,15 @@ class SdpaAttention(AttentionBackend):
         _Rows(cache.k, cache.k_scales).store(slots_T, k_TKD)
         _Rows(cache.v, cache.v_scales).store(slots_T, v_TKD)
 
-    def keys(self, cache: KVCache, tokens_C: torch.Tensor, block_size: int) -> torch.Tensor:
-        """The keys [C, K, D] of tokens of the cache, counted over all blocks; out of 8 bits as float32."""
-        del block_size
-        return _Rows(cache.k, cache.k_scales).gather(tokens_C)
-
     def attend(
         self, layer: AttentionLayer, q_QHD: torch.Tensor, part: SequencePart, cache: KVCache, batch: Batch
     ) -> torch.Tensor:
         """The output [Q, H, D] of one sequence's rows."""
-        k_KCD = self.keys(cache, part.tokens_C, batch.block_size).to(q_QHD.dtype).transpose(0, 1)
-        v_CKD = _Rows(cache.v, cache.v_scales).gather(part.tokens_C)
-        v_KCD = v_CKD.to(q_QHD.dtype).transpose(0, 1)
-        return _attend(layer, q_QHD.transpose(0, 1), k_KCD, v_KCD, part.mask_QC).transpose(0, 1)
+        del batch
+        k_CKD = _Rows(cache.k, cache.k_scales).gather(part.tokens_C).to(q_QHD.dtype)
+        v_CKD = _Rows(cache.v, cache.v_scales).gather(part.tokens_C).to(q_QHD.dtype)
+        k_KCD, v_KCD = k_CKD.transpose(0, 1), v_CKD.transpose(0, 1)
+        return _attend(layer, q_QHD.transpose(0, 1), k_KCD, v_KCD, part).transpose(0, 1)
 
 
 class _Rows:
@@ -154,20 +184,25 @@ def _attend(
     q_HQD: torch.Tensor,
     k_KCD: torch.Tensor,
     v_KCD: torch.Tensor,
-    mask_QC: torch.Tensor | None,
+    part: SequencePart,
 ) -> torch.Tensor:
     import torch
 
-    if layer.softcap is None and layer.sinks_H is None:
+    mask_QC, slopes_H = part.mask_QC, layer.alibi_slopes_H
+    if layer.softcap is None and slopes_H is None and layer.sinks_H is None:
         return torch.nn.functional.scaled_dot_product_attention(
             q_HQD[None], k_KCD[None], v_KCD[None], attn_mask=mask_QC, scale=layer.scale, enable_gqa=True
         )[0]
-    # torch's function knows neither a cap on the scores nor sinks: the same, step by step in float32.
+    # torch's function knows neither a cap on the scores nor sinks, and would round biases to the type of q:
+    # the same, step by step in float32.
     group = layer.heads // layer.kv_heads
     k_HCD, v_HCD = k_KCD.repeat_interleave(group, dim=0), v_KCD.repeat_interleave(group, dim=0)
     scores_HQC = (q_HQD.float() @ k_HCD.float().transpose(1, 2)) * layer.scale
     if layer.softcap is not None:
         scores_HQC = layer.softcap * torch.tanh(scores_HQC / layer.softcap)
+    if slopes_H is not None:
+        assert part.ahead_QC is not None
+        scores_HQC = scores_HQC + slopes_H[:, None, None] * part.ahead_QC
     if mask_QC is not None:
         scores_HQC = scores_HQC.masked_fill(~mask_QC, float("-inf"))
     if layer.sinks_H is not None:

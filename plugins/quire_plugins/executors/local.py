@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING
 from quire.engine.plan import StepPlan, StepResult
 from quire.errors import UserError
 from quire.interfaces.allocator import KVLayout
-from quire.interfaces.attention import KVGeometry
 from quire.interfaces.executor import Executor, ExecutorContext
+from quire.runtime.layer_cache import cache_spec
 from quire.runtime.machine import available_bytes, keep_freed_memory, share_one_heap
 
 if TYPE_CHECKING:
     from quire.runtime.decode_graphs import Capture
     from quire.runtime.launched import Launched
     from quire.runtime.rank_group import RankGroup
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,7 +30,8 @@ class LocalConfig:
     memory_fraction: float = 0.5
     """Fraction of the free memory for KV, where engine.kv_bytes is auto; in (0, 1)."""
     cuda_graphs: bool = True
-    """On a GPU: replay decoding steps from CUDA graphs, where model and attention backend allow it."""
+    """On a GPU: replay decoding steps from CUDA graphs. Where the attention backend, or the way in which a
+    model's experts are multiplied, does not allow it, the log says so and steps are launched one by one."""
     prefault: bool = False
     """On a CPU: write all KV memory before the first step, so that none waits until the system finds pages.
     Some gigabytes take a second, and are taken from the start. A GPU's memory is there anyway."""
@@ -81,15 +85,14 @@ class LocalExecutor(Executor):
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
         totals = []
         for group in self.kv_groups:
-            geometry = KVGeometry(
+            spec = cache_spec(
+                self._context.attention,
+                group,
                 num_blocks=1,
-                kv_heads=group.kv_heads,
                 block_size=block_size,
-                head_dim=group.head_dim,
                 dtype=self._model.dtype,
                 kv_dtype=self._context.kv_dtype,
             )
-            spec = self._context.attention.kv_cache_spec(geometry)
             totals.append(spec.nbytes * len(group.layers))
         return tuple(totals)
 
@@ -168,8 +171,13 @@ class LocalExecutor(Executor):
 
     def _capture(self) -> Capture | None:
         """How decoding steps become graphs, if they do."""
-        capturable = self._context.attention.capturable and self._model.capturable
-        if self._context.device != "cuda" or not self._config.cuda_graphs or not capturable:
+        if self._context.device != "cuda" or not self._config.cuda_graphs:
+            return None
+        obstacle = self._model.uncapturable
+        if not self._context.attention.capturable:
+            obstacle = f"{type(self._context.attention).__name__} prepares each step anew"
+        if obstacle is not None:
+            _log.warning("executor.cuda_graphs: decoding steps are launched one by one: %s", obstacle)
             return None
         from quire.runtime.cuda_graph import CudaCapture
 

@@ -95,8 +95,7 @@ class SimulatedExecutor(Executor):
 
     def kv_block_bytes(self, block_size: int) -> tuple[int, ...]:
         return tuple(
-            2
-            * group.kv_heads
+            (2 * group.kv_heads if group.latent_dim is None else 1)
             * (group.head_dim * self._element_bytes + self._scale_bytes)
             * block_size
             * len(group.layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,14 +22,17 @@ def runs_grouped_mm(weight_OI: torch.Tensor) -> bool:
     )
 
 
-def grouped_mm(weights: Iterable[torch.Tensor]) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """`Ops.grouped_linear` without a question to the device, which reads the ends of the groups by itself."""
-    import torch
-    from torch.nn import functional
+class GroupedMM:
+    """`torch.nn.functional.grouped_mm`, which reads the ends of the groups on the device."""
 
-    stacked_GIO = torch.stack(list(weights)).transpose(1, 2)
+    capturable = True
 
-    def multiply(x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
-        return functional.grouped_mm(x_TI, stacked_GIO, offs=ends_G)
+    def __init__(self, weights: Iterable[torch.Tensor]) -> None:
+        import torch
+        from torch.nn import functional
 
-    return multiply
+        self._multiply = functional.grouped_mm
+        self._weight_GIO = torch.stack(list(weights)).transpose(1, 2)
+
+    def __call__(self, x_TI: torch.Tensor, ends_G: torch.Tensor) -> torch.Tensor:
+        return self._multiply(x_TI, self._weight_GIO, offs=ends_G)

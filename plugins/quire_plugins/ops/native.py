@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quire.errors import MissingCapability
-from quire.interfaces.ops import Activation, Head, Ops
+from quire.interfaces.ops import Activation, GroupedProduct, Head, Ops, SortedPairs
 
 if TYPE_CHECKING:
     import torch
@@ -54,14 +54,36 @@ class NativeOps(Ops):
     def head(self, weight_VE: torch.Tensor) -> Head:
         return _PackedHead(weight_VE) if self._on_cpu else super().head(weight_VE)
 
-    def grouped_linear(
-        self, weights: Iterable[torch.Tensor]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def grouped_linear(self, weights: Iterable[torch.Tensor]) -> GroupedProduct:
         if self._on_cpu:
             return super().grouped_linear(weights)
         import torch
 
         return _Experts(torch.stack(list(weights)))
+
+    def sort_pairs(self, chosen_Tk: torch.Tensor, *, experts: int) -> SortedPairs:
+        """On a GPU one launch, unless pairs are so many that a sort has less to do."""
+        if self._on_cpu:
+            return super().sort_pairs(chosen_Tk, experts=experts)
+        import torch
+
+        from quire_kernels.triton.pairs import MOST_PAIRS
+
+        if chosen_Tk.numel() > MOST_PAIRS:
+            return super().sort_pairs(chosen_Tk, experts=experts)
+        tokens_P, places_Tk, ends_X = (
+            chosen_Tk.new_empty(shape, dtype=torch.int32)
+            for shape in (chosen_Tk.numel(), chosen_Tk.shape, experts)
+        )
+        self._kernels.sort_pairs(chosen_Tk, tokens_P, places_Tk, ends_X)
+        return SortedPairs(tokens_P=tokens_P, places_Tk=places_Tk, ends_X=ends_X)
+
+    def sum_pairs(self, y_PE: torch.Tensor, places_Tk: torch.Tensor, shares_Tk: torch.Tensor) -> torch.Tensor:
+        if self._on_cpu:
+            return super().sum_pairs(y_PE, places_Tk, shares_Tk)
+        out_TE = y_PE.new_empty((places_Tk.shape[0], y_PE.shape[1]))
+        self._kernels.sum_pairs(y_PE, places_Tk, shares_Tk, out_TE)
+        return out_TE
 
     def rms_norm(
         self,
@@ -98,6 +120,8 @@ class NativeOps(Ops):
 
 class _Experts:
     """The Triton kernels' product of sorted rows; nothing is asked of the device."""
+
+    capturable = True
 
     def __init__(self, weight_XOI: torch.Tensor) -> None:
         self._weight_XOI = weight_XOI

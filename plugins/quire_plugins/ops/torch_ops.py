@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quire.interfaces.ops import Activation, Ops
-from quire_plugins.ops.grouped import grouped_mm, runs_grouped_mm
+from quire.interfaces.ops import Activation, GroupedProduct, Ops
+from quire_plugins.ops.grouped import GroupedMM, runs_grouped_mm
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +34,9 @@ class TorchOps(Ops):
 
         return partial(functional.linear, weight=weight_OI, bias=bias_O)
 
-    def grouped_linear(
-        self, weights: Iterable[torch.Tensor]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def grouped_linear(self, weights: Iterable[torch.Tensor]) -> GroupedProduct:
         weights = list(weights)
-        return grouped_mm(weights) if runs_grouped_mm(weights[0]) else super().grouped_linear(weights)
+        return GroupedMM(weights) if runs_grouped_mm(weights[0]) else super().grouped_linear(weights)
 
     def rms_norm(
         self,

@@ -6,8 +6,9 @@ Half of bfloat16's memory, and on Hopper twice its rate of operations.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from quire.errors import MissingCapability
 from quire.interfaces.ops import Ops
@@ -16,7 +17,10 @@ from quire.interfaces.quantization import Quantization
 if TYPE_CHECKING:
     import torch
 
+    from quire.interfaces.ops import GroupedProduct
     from quire.interfaces.quantization import Product
+
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -44,9 +48,21 @@ class Fp8(Quantization):
         del name, ops
         from quire_kernels.triton import Fp8Linear
 
-        try:
-            return Fp8Linear(weight_OI, bias_O)
-        except ValueError as error:
-            raise MissingCapability(
-                f"quantization=fp8: {error}; quantization=w8a8 and w8a16 run on others"
-            ) from None
+        return _on_hopper(lambda: Fp8Linear(weight_OI, bias_O))
+
+    def grouped_linear(self, weights: Iterable[torch.Tensor], *, name: str, ops: Ops) -> GroupedProduct:
+        """One launch for all experts, with no question to the device."""
+        del name, ops
+        from quire_kernels.triton import GroupedFp8Linear
+
+        return _on_hopper(lambda: GroupedFp8Linear(weights))
+
+
+def _on_hopper(make: Callable[[], Made]) -> Made:
+    """What is made, or MissingCapability where the GPU has no fp8."""
+    try:
+        return make()
+    except ValueError as error:
+        raise MissingCapability(
+            f"quantization=fp8: {error}; quantization=w8a8 and w8a16 run on others"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from quire.errors import MissingCapability
@@ -13,7 +14,8 @@ from quire.interfaces.quantization import IntegerMatrix, Quantization
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.quantization import GroupedProduct, Product
+    from quire.interfaces.ops import GroupedProduct
+    from quire.interfaces.quantization import Product
 
 
 @dataclass
@@ -61,6 +63,31 @@ class NoQuantization(Quantization):
             )
         except ValueError as error:
             raise MissingCapability(f"quantization: {name} has {matrix}: {error}") from None
+
+    def stored_grouped(self, matrices: Iterable[IntegerMatrix], *, name: str, ops: Ops) -> GroupedProduct:
+        """On a GPU one launch for all experts, with no question to the device, but for int8 activations."""
+        remaining = iter(matrices)
+        first = next(remaining)
+        matrices = chain([first], remaining)
+        if self._device == "cpu" or first.int8_activations:
+            return super().stored_grouped(matrices, name=name, ops=ops)
+        from quire_kernels.triton import GroupedGroupwiseLinear, pack_groups
+
+        try:
+            return GroupedGroupwiseLinear(
+                [
+                    pack_groups(
+                        each.values_OI,
+                        each.scales_OG,
+                        each.zeros_OG,
+                        bits=each.bits,
+                        group_size=each.group_size,
+                    )
+                    for each in matrices
+                ]
+            )
+        except ValueError as error:
+            raise MissingCapability(f"quantization: {name} has {first}: {error}") from None
 
 
 def _int8() -> torch.dtype:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from quire.interfaces.quantization import GroupedProduct, Product
+    from quire.interfaces.ops import GroupedProduct
+    from quire.interfaces.quantization import Product
 
 _GROUPS = (32, 64, 128)
 

@@ -118,9 +118,10 @@ void share_out(const AttentionItem* items, int64_t count, const Work& work) {
 void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
                      const at::Tensor& tables, const at::Tensor& query_starts, const at::Tensor& seq_lens,
                      at::Tensor& out, double scale, std::optional<int64_t> window,
-                     std::optional<double> softcap, const std::optional<at::Tensor>& sinks,
-                     const std::optional<at::Tensor>& lse, const std::optional<at::Tensor>& k_scales,
-                     const std::optional<at::Tensor>& v_scales, const std::optional<at::Tensor>& given_plan) {
+                     std::optional<double> softcap, const std::optional<at::Tensor>& alibi_slopes,
+                     const std::optional<at::Tensor>& sinks, const std::optional<at::Tensor>& lse,
+                     const std::optional<at::Tensor>& k_scales, const std::optional<at::Tensor>& v_scales,
+                     const std::optional<at::Tensor>& given_plan) {
   const Dtype dtype = dtype_of(q, "q_THD");
   const at::ScalarType type = q.scalar_type();
   check(q, "q_THD", type, 3);
@@ -137,6 +138,10 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   check_size(tables.size(0), sequences, "the number of rows of tables_SM");
   TORCH_CHECK_VALUE(scale > 0, "scale is ", scale, "; it must be positive");
   TORCH_CHECK_VALUE(!softcap || *softcap > 0, "softcap is ", *softcap, "; it must be positive");
+  if (alibi_slopes) {
+    check_dense(*alibi_slopes, "alibi_slopes_H", at::kFloat);
+    check_size(alibi_slopes->numel(), heads, "the length of alibi_slopes_H");
+  }
   if (sinks) {
     check_dense(*sinks, "sinks_H", at::kFloat);
     check_size(sinks->numel(), heads, "the length of sinks_H");
@@ -173,6 +178,7 @@ void paged_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::T
   args.table_stride = tables.stride(0);
   args.query_starts = query_starts.const_data_ptr<int32_t>();
   args.seq_lens = seq_lens.const_data_ptr<int32_t>();
+  args.alibi_slopes = alibi_slopes ? alibi_slopes->const_data_ptr<float>() : nullptr;
   args.sinks = sinks ? sinks->const_data_ptr<float>() : nullptr;
   args.lse = lse ? lse->mutable_data_ptr<float>() : nullptr;
   args.heads = heads, args.kv_heads = cache.kv_heads;
@@ -207,8 +213,8 @@ TORCH_LIBRARY_FRAGMENT(quire_cpu, m) {
       "int? window) -> Tensor");
   m.def(
       "paged_attention(Tensor q, Tensor k_cache, Tensor v_cache, Tensor tables, Tensor query_starts, "
-      "Tensor seq_lens, Tensor(a!) out, float scale, int? window, float? softcap, Tensor? sinks, "
-      "Tensor(b!)? lse, Tensor? k_scales, Tensor? v_scales, Tensor? plan) -> ()");
+      "Tensor seq_lens, Tensor(a!) out, float scale, int? window, float? softcap, Tensor? alibi_slopes, "
+      "Tensor? sinks, Tensor(b!)? lse, Tensor? k_scales, Tensor? v_scales, Tensor? plan) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(quire_cpu, CPU, m) {

@@ -187,7 +187,7 @@ struct Attend {
       const int from = larger(begin, start), to = smaller(end, start + tile);
       for (int index = from / b; index * b < to; ++index)
         for (int h = 0; h < item.kv_heads; ++h) scores(head(h), h, index, start, from, to, end);
-      for (int h = 0; h < item.kv_heads; ++h) softmax(head(h), start, from, to, partial(into, h));
+      for (int h = 0; h < item.kv_heads; ++h) softmax(head(h), h, start, from, to, partial(into, h));
       for (int index = from / b; index * b < to; ++index)
         for (int h = 0; h < item.kv_heads; ++h)
           values(head(h), h, index, start, from, to, end, partial(into, h));
@@ -235,7 +235,7 @@ struct Attend {
     }
   }
 
-  void softmax(const Head& state, int start, int from, int to, Partial into) {
+  void softmax(const Head& state, int h, int start, int from, int to, Partial into) {
     const int first = (from - start) / W * W, last = (to - start + W - 1) / W * W;
     for (int r = 0; r < rows.count; ++r) {
       float* s = state.score + r * tile;
@@ -253,6 +253,14 @@ struct Attend {
         float inner = args.scale / args.softcap;
         scale = args.softcap;
         for (int c = first; c < last; c += W) store(s + c, tanh(load(s + c) * inner));
+      }
+      if (args.alibi_slopes) {
+        const float slope = args.alibi_slopes[rows.head(h, r)];
+        for (int c = first; c < last; c += W) {
+          const vf ahead = lanes() + (float)(start + c - position);
+          store(s + c, load(s + c) * scale + ahead * slope);
+        }
+        scale = 1;
       }
       for (int c = first; c < seen_from; ++c) s[c] = kMinusInfinity;
       for (int c = seen_to; c < last; ++c) s[c] = kMinusInfinity;

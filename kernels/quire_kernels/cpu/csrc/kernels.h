@@ -68,8 +68,9 @@ struct AttentionArgs {
   int64_t table_stride;
   const int32_t* query_starts;
   const int32_t* seq_lens;
-  const float* sinks;  // [H] or null
-  float* lse;          // [T, H] or null
+  const float* alibi_slopes;  // [H] or null
+  const float* sinks;         // [H] or null
+  float* lse;                 // [T, H] or null
   int heads, kv_heads, head_dim, block_size;
   int window;  // INT32_MAX for none
   float scale;

@@ -34,6 +34,12 @@ QUIRE_INLINE V load_as(const P* p) {
   return v;
 }
 QUIRE_INLINE vf set(float x) { return x - vf{}; }
+// 0, 1 and so on.
+QUIRE_INLINE vf lanes() {
+  vf numbers;
+  for (int i = 0; i < W; ++i) numbers[i] = i;
+  return numbers;
+}
 QUIRE_INLINE vf load(const float* p) { return load_as<vf>(p); }
 QUIRE_INLINE void store(float* p, vf v) { memcpy(p, &v, sizeof(v)); }
 
