@@ -68,7 +68,8 @@ def serving(name: str, arguments: argparse.Namespace, model: Path, peer: Peer, l
             yield port
         return
     options = [f"model={model}", "server.served_names=[model]", "dtype=bfloat16"]
-    options += [f"engine.max_sequences={most}", *arguments.overrides]
+    options += [f"engine.max_sequences={most}", "engine.kv_bytes=4GiB", "executor.prefault=true"]
+    options += arguments.overrides
     with tempfile.TemporaryDirectory() as directory, quire_server(Path(directory), *options) as server:
         yield server.port
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from quire.config.compose import compose
 from quire.errors import UserError
+from quire.jobs.launch import Launch
 from quire.registry import load_registry
 from quire.run import Run
 from quire_plugins.tasks.capacity import CapacityConfig, describe
@@ -82,7 +83,8 @@ def make(tmp_path):
         common = ["task=capacity", "executor=simulated", f"cost_model.path={tmp_path / 'cost.json'}"]
         common += ["engine.kv_bytes=24MiB", "device=cpu", "dtype=float32", "attention=sdpa", "ops=torch"]
         config = compose([*common, *overrides], REGISTRY)
-        return QuietRun(config=config, registry=REGISTRY, directory=tmp_path / "run")
+        launch = Launch(command=("run.py",), overrides=overrides)
+        return QuietRun(config=config, registry=REGISTRY, directory=tmp_path / "run", launch=launch)
 
     return make
 
@@ -123,4 +125,13 @@ def test_a_search_without_objectives_or_rate_is_refused(make, tmp_path):
     (tmp_path / "w.jsonl").write_text("")
     run = make("workload=jsonl", f"workload.path={tmp_path / 'w.jsonl'}", "slo.ttft_p99=1.0")
     with pytest.raises(UserError, match="workload=jsonl: has no rate to search"):
+        REGISTRY.create("task", run.config.task).run(run)
+
+
+@pytest.mark.parametrize(
+    ("override", "option"), [("workload.requests=40", "task.seconds"), ("workload.rate=4", "task.start")]
+)
+def test_what_every_probe_sets_is_not_taken_from_the_user(make, override, option):
+    run = make("workload=synthetic", "slo.ttft_p99=1.0", override)
+    with pytest.raises(UserError, match=rf"{override}: task=capacity sets .* for each probe; {option}"):
         REGISTRY.create("task", run.config.task).run(run)

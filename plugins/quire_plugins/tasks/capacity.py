@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from quire.run import Run
 
 
+_SET_BY_SEARCH = {"workload.rate": "task.start", "workload.requests": "task.seconds"}
+"""What a probe is given whatever the user says, and where a user has a say in it."""
 _PROBES = 8
 """That a search takes, more or less: the first one more, the others, which begin nearby, less."""
 
@@ -75,6 +77,7 @@ class CapacityTask(Task):
             raise UserError(
                 "slo: no objective of a run is given; at least one is needed, such as slo.ttft_p99=1.0"
             )
+        _refuse_what_probes_set(run)
         run.console.print(self._plan(run), markup=False, soft_wrap=True)
         brackets: list[Bracket] = []
         start, factor = config.start, 2.0
@@ -209,6 +212,14 @@ class CapacityTask(Task):
         write_json(run.directory / "capacity.json", result)
         run.console.print(describe(result), markup=False, soft_wrap=True)
         run.console.print(f"results are in {run.directory}", markup=False, soft_wrap=True)
+
+
+def _refuse_what_probes_set(run: Run) -> None:
+    """Raise UserError for an option that was given, and would have no effect."""
+    for override in run.launch.overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if (option := _SET_BY_SEARCH.get(key)) is not None:
+            raise UserError(f"{override}: task=capacity sets {key} for each probe; {option} has a say in it")
 
 
 def describe(result: dict[str, Any]) -> str:
