@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quire.errors import MissingCapability
+from quire_plugins.attention.refusals import refused_by
 
 
 def check_gpu(name: str) -> None:
@@ -14,7 +14,5 @@ def check_gpu(name: str) -> None:
     from quire_kernels.triton.launch import architecture_of
 
     if torch.cuda.is_available():
-        try:
+        with refused_by(name, instead="attention=sdpa runs on any"):
             architecture_of(torch.device("cuda"))
-        except ValueError as error:
-            raise MissingCapability(f"attention={name}: {error}; attention=sdpa runs on any") from None

@@ -20,6 +20,7 @@ from quire.interfaces.attention import (
 )
 from quire_plugins.attention.gpu import check_gpu
 from quire_plugins.attention.latents import attend_rows, latent_cache_spec, latent_parts, store_rows
+from quire_plugins.attention.refusals import refused_by
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,7 @@ class PagedAttention(AttentionBackend):
     def kv_cache_spec(self, geometry: KVGeometry) -> KVCacheSpec:
         import torch
 
-        try:
+        with refused_by("paged"):
             k, v = self._kernels.kv_cache_shapes(
                 geometry.num_blocks,
                 geometry.kv_heads,
@@ -76,8 +77,6 @@ class PagedAttention(AttentionBackend):
                 geometry.head_dim,
                 geometry.dtype,
             )
-        except ValueError as error:
-            raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
         element = geometry.element_dtype
         scales = None
         if geometry.kv_dtype != "auto":
@@ -165,7 +164,7 @@ class PagedAttention(AttentionBackend):
         if self._on_cpu:
             return latent_cache_spec(geometry)
         assert geometry.latent_dim is not None
-        try:
+        with refused_by("paged"):
             shape = self._kernels.latent_cache_shape(
                 geometry.num_blocks,
                 geometry.block_size,
@@ -173,8 +172,6 @@ class PagedAttention(AttentionBackend):
                 geometry.head_dim - geometry.latent_dim,
                 geometry.dtype,
             )
-        except ValueError as error:
-            raise MissingCapability(f"attention=paged: {error}; attention=sdpa takes any") from None
         return LatentCacheSpec(rows=TensorSpec(shape, geometry.dtype))
 
     def forward_latent(

@@ -24,10 +24,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from quire.errors import MissingCapability, UserError
+from quire.errors import UserError
 from quire.interfaces.attention import AttentionLayer, KVCache, KVCacheSpec, KVGeometry, TensorSpec
 from quire_plugins.attention import quest_gpu
 from quire_plugins.attention.gpu import check_gpu
+from quire_plugins.attention.refusals import refused_by
 from quire_plugins.attention.sdpa import SdpaAttention, SdpaConfig, SequencePart
 
 if TYPE_CHECKING:
@@ -76,10 +77,8 @@ class QuestAttention(SdpaAttention):
         if self._on_gpu:
             from quire_kernels.triton import kv_cache_shapes
 
-            try:
+            with refused_by("quest"):
                 kv_cache_shapes(blocks, heads, size, dim, geometry.dtype)
-            except ValueError as error:
-                raise MissingCapability(f"attention=quest: {error}; attention=sdpa takes any") from None
         rows = TensorSpec((blocks, size + 1, heads, dim), geometry.dtype)
         return KVCacheSpec(k=rows, v=rows)
 
