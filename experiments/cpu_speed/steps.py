@@ -216,6 +216,7 @@ def main() -> None:
         "arms": summaries,
         "ratios_to_vllm": ratios(runs, lambda name: f"{name}, vLLM"),
         "ratios_to_sdpa": ratios(runs, lambda name: name.replace("paged", "sdpa")),
+        "runs": runs,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     print(tables.steps(report))
