@@ -7,6 +7,7 @@ requests and no more. Its other options are as they come.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 
 from arm import Serve, run_arm
@@ -49,3 +50,4 @@ def load(arguments: argparse.Namespace) -> Serve:
 
 if __name__ == "__main__":
     run_arm(load)
+    os._exit(0)  # the manager's thread waits for more requests, and Python would wait for it
