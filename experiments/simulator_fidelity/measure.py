@@ -1,13 +1,14 @@
 """Does virtual time tell what real time would have? Real runs of a 135M model against their simulations.
 
-    python experiments/simulator_fidelity/measure.py             # everything, about twenty minutes
+    python experiments/simulator_fidelity/measure.py             # everything, about fifty minutes
     python experiments/simulator_fidelity/measure.py record --only 0 ...   # of the rounds, some
     python experiments/simulator_fidelity/measure.py report      # from the rounds recorded so far
 
 Every round is four schedulers at two loads and three runs for calibration, which take turns step by step, so
-that what drifts on the machine drifts for all of them. Cost models learn from the calibration runs of a round
-and foretell its other runs, which they never see. The same requests come in every round: how much rounds
-differ is the noise. README.md has the gates and the rule that decides which schedulers differ.
+that what drifts on the machine drifts for all of them; a step takes the median of three measurements. Cost
+models learn from the calibration runs of a round and foretell its other runs, which they never see. The same
+requests come in every round: how much rounds differ is the noise. README.md has the gates and the rule that
+decides which schedulers differ.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ HELD_OUT = {
     for load, rate in RATES.items()
 }
 RUNS = CALIBRATION | HELD_OUT
+REAL = ["executor=repeated"]
+"""What real runs have and simulated ones have not: see turns.py."""
 
 
 def quire(*words: str) -> None:
@@ -84,24 +87,10 @@ def quire(*words: str) -> None:
 
 def make_model() -> None:
     """A random checkpoint of the shape of a 135M Llama: steps take as long as with trained weights."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    sys.path.append(str(HERE.parent / "cpu_speed"))
+    from workload import SHAPES, make_checkpoint
 
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        vocab_size=49152,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        eos_token_id=None,
-        bos_token_id=None,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(MODEL)
+    make_checkpoint(MODEL, SHAPES["135m"])
 
 
 def record(rounds: Iterable[int]) -> None:
@@ -112,7 +101,7 @@ def record(rounds: Iterable[int]) -> None:
         make_model()
     os.chdir(ROOT)  # the model's path in the overrides is from there
     for number in rounds:
-        turns.record({RECORDS / str(number) / name: [*COMMON, *own] for name, own in RUNS.items()})
+        turns.record({RECORDS / str(number) / name: [*COMMON, *own, *REAL] for name, own in RUNS.items()})
         print(f"round {number} is recorded", flush=True)
 
 
@@ -123,9 +112,9 @@ def recorded_rounds() -> list[Path]:
 
 
 def is_recorded(directory: Path, name: str) -> bool:
-    if not (directory / "summary.json").is_file():
+    if not (directory / "measured.json").is_file():
         return False
-    return json.loads((directory / "config.json").read_text())["overrides"] == [*COMMON, *RUNS[name]]
+    return json.loads((directory / "config.json").read_text())["overrides"] == [*COMMON, *RUNS[name], *REAL]
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
@@ -166,6 +155,13 @@ def capacity(rounds: list[Path]) -> float:
     """Requests a second when all are there at once."""
     found = [json.loads((each / "calibration_burst" / "summary.json").read_text()) for each in rounds]
     return float(np.mean([each["requests_per_s"] for each in found]))
+
+
+def noise(recorded: Path) -> float:
+    """How far a measurement of a step lies from the median of the step's three, in relation: the mean."""
+    measured = [json.loads((recorded / name / "measured.json").read_text()) for name in RUNS]
+    seconds_NM = np.concatenate([np.array(each) for each in measured])
+    return float(np.abs(seconds_NM / np.median(seconds_NM, axis=1, keepdims=True) - 1.0).mean())
 
 
 def calibrate(cost_model: str, rounds: list[Path], path: Path) -> None:
@@ -303,8 +299,9 @@ def report() -> None:
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),
-        "overrides": {name: [*COMMON, *overrides] for name, overrides in RUNS.items()},
+        "overrides": {name: [*COMMON, *overrides, *REAL] for name, overrides in RUNS.items()},
         "rounds": len(rounds),
+        "measurement_noise": {str(each.name): noise(each) for each in rounds},
         "capacity_requests_per_s": served,
         "load": {name: rate / served for name, rate in RATES.items()},
     }

@@ -70,16 +70,19 @@ MEMORY = [
 
 def make_model() -> None:
     """The shape of a 135M Llama. A simulation reads no weights, so there are none."""
-    MODEL.mkdir(parents=True, exist_ok=True)
-    shape = {
+    sys.path.append(str(HERE.parent / "cpu_speed"))
+    from workload import SHAPES
+
+    shape = SHAPES["135m"]
+    config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 49152,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "vocab_size": shape.vocab,
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
@@ -88,7 +91,8 @@ def make_model() -> None:
         "bos_token_id": None,
         "torch_dtype": "bfloat16",
     }
-    (MODEL / "config.json").write_text(json.dumps(shape, indent=2) + "\n")
+    MODEL.mkdir(parents=True, exist_ok=True)
+    (MODEL / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def command(overrides: list[str], directory: Path) -> list[str]:

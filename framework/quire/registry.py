@@ -41,11 +41,13 @@ def near_miss(word: str, words: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def load_registry() -> Registry:
-    """The registry of what is installed now. Imports no plugin yet."""
+def load_registry(extra: Iterable[EntryPoint] = ()) -> Registry:
+    """The registry of what is installed now, and of `extra`, which an experiment has to itself. Imports no
+    plugin yet.
+    """
     found = importlib.metadata.entry_points()
     groups = [group for group in found.groups if group.startswith(ENTRY_POINT_PREFIX)]
-    return Registry([entry for group in groups for entry in found.select(group=group)])
+    return Registry([*extra, *(entry for group in groups for entry in found.select(group=group))])
 
 
 class Registry:
