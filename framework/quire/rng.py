@@ -25,7 +25,7 @@ def derive_seed(*parts: int | str) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         kind, text = ("s", part) if isinstance(part, str) else ("i", str(int(part)))
-        payload = text.encode()
+        payload = text.encode(errors="surrogatepass")  # a client may call its request anything
         digest.update(f"{kind}{len(payload)}:".encode() + payload)
     return int.from_bytes(digest.digest(), "little")
 

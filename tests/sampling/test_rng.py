@@ -87,3 +87,8 @@ def test_a_published_seed_never_changes():
 def test_importing_it_imports_no_torch():
     code = "import sys, quire.rng; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+
+
+def test_names_that_no_text_can_hold_have_seeds_of_their_own():
+    """Half a surrogate pair, as JSON lets a client call its request."""
+    assert len({derive_seed(name) for name in ("a", "a\ud800", "a\ud801", "a\udc00")}) == 4

@@ -11,6 +11,7 @@ from quire.engine.request import Request
 from quire.engine.sequence import FinishReason
 from quire.errors import UserError
 from quire.jobs.completions import Completion, Sample
+from quire_plugins.schedulers.vtc import VtcConfig
 from quire_plugins.tasks.bench import BenchConfig, Findings
 from quire_plugins.workloads.demo import DemoConfig
 from quire_plugins.workloads.synthetic import SyntheticConfig
@@ -110,12 +111,20 @@ def test_an_interrupt_before_anything_ended_leaves_a_summary_too(tmp_path):
 
 
 def test_refused_requests_are_counted_and_the_first_reason_shown(tmp_path):
-    shown = ScriptedRun(tmp_path, workload=DemoConfig(requests=20, max_tokens=4), blocks=9).do()
+    workload = synthetic(tenants={"known": {}, "unknown": {}})
+    shown = ScriptedRun(tmp_path, workload=workload, scheduler=VtcConfig(weights={"known": 1.0})).do()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["failed"] > 0
     assert summary["completed"] == 20 - summary["failed"] > 0
     assert "first failure: request '" in shown
-    assert "more than 144: all of KV memory" in shown.replace("\n", " ")
+    assert "tenant='unknown': has no weight" in shown.replace("\n", " ")
+
+
+def test_demo_requests_that_never_fit_are_left_out_and_counted(tmp_path):
+    ScriptedRun(tmp_path, workload=DemoConfig(requests=20, max_tokens=4), blocks=9).do()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["failed"] == 0
+    assert summary["completed"] == 20 - summary["workload"]["left_out_as_too_long"] < 20
 
 
 def test_text_is_shown_and_answers_are_scored(tmp_path):

@@ -6,23 +6,13 @@ import random
 from functools import partial
 
 import pytest
+from complaints import complaint
 from torch.nn import functional
 
 from quire.errors import UserError
 from quire.interfaces import CostModel, LengthPredictor, Quantization, VictimPolicy
 from quire.interfaces.ops import ByGroup
 from quire.testing import CostModelSuite, PredictorSuite, QuantizationSuite, VictimSuite, make_sequence
-
-
-def complaint(suite: object) -> str:
-    """What the first failing test of `suite` says; empty if all pass."""
-    for name in dir(suite):
-        if name.startswith("test_"):
-            try:
-                getattr(suite, name)()
-            except (Exception, pytest.fail.Exception) as error:
-                return f"{name}: {type(error).__name__}: {error}"
-    return ""
 
 
 class Last(VictimPolicy):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from complaints import complaint
 from hypothesis import Phase, settings
 
 from quire.engine.request import SamplingParams
@@ -38,17 +39,6 @@ def without_shrinking() -> Iterator[None]:
     settings.load_profile("without_shrinking")
     yield
     settings.load_profile(before)
-
-
-def complaint(suite: object, only: str = "test_") -> str:
-    """What the first failing test of `suite`, whose name begins so, says; empty if all pass."""
-    for name in dir(suite):
-        if name.startswith(only):
-            try:
-                getattr(suite, name)()
-            except Exception as error:
-                return f"{name}: {type(error).__name__}: {error}"
-    return ""
 
 
 class HandsOutTwice(NaiveAllocator):

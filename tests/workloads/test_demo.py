@@ -1,6 +1,5 @@
 """The demo workload: real text, answers that are known, prefixes that are shared."""
 
-import hashlib
 from collections import Counter
 
 import pytest
@@ -27,23 +26,12 @@ def text(request) -> str:
     return bytes(request.prompt_token_ids).decode()
 
 
-def digest(made) -> str:
-    return hashlib.sha256(repr(made).encode()).hexdigest()
-
-
-def test_a_seed_gives_the_same_requests_again():
-    assert digest(make()[1]) == digest(make()[1])
-    assert digest(make()[1]) != digest(make(seed=1)[1])
-
-
 def test_requests_arrive_over_time_and_are_greedy():
     workload, made = make(requests=200, rate=10.0)
     assert len(made) == len(workload) == 200
     times = [r.arrival_time for r in made]
-    assert times == sorted(times)
     assert 15 < times[-1] < 25  # mean 20, standard deviation 1.4
     assert {r.sampling.temperature for r in made} == {0.0}
-    assert len({r.id for r in made}) == 200
 
 
 def test_every_kind_is_there():

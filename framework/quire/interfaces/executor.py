@@ -98,7 +98,9 @@ class Executor(ABC):
 
     @abstractmethod
     def start(self, layout: KVLayout, *, max_sequences: int) -> None:
-        """Allocate KV memory as `layout` says, and room for that many sequences."""
+        """Allocate KV memory as `layout` says, and room for that many sequences. Called again, once all
+        results are collected, it begins anew with other memory. Raises UserError if there is too little.
+        """
 
     @abstractmethod
     def submit(self, plan: StepPlan) -> None:

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 class Tracker(ABC):
-    """Receives everything a run has to say. `finish` is called exactly once, also after an interrupt."""
+    """Receives everything a run has to say. `finish` is called exactly once, also after an interrupt.
+
+    Where a run cannot be recorded, `start` raises UserError. Afterwards nothing is raised: that no more can
+    be written, because a disk is full or a network is gone, is worth a warning and no run.
+    """
 
     Config: type[Any]
 
     @abstractmethod
     def start(self, directory: Path, description: Mapping[str, Any]) -> None:
-        """The run begins; its files go to `directory`. `description` is plain data: the resolved config,
-        choices, plugin versions, commit and machine.
+        """The run begins; its files go to `directory`, which may not be there yet. `description` is plain
+        data: the resolved config, choices, plugin versions, commit and machine.
         """
 
     @abstractmethod

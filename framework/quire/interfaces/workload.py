@@ -41,8 +41,8 @@ class Workload(ABC):
 
     @abstractmethod
     def requests(self, context: WorkloadContext) -> Iterator[Request]:
-        """Requests in order of arrival. Lazily: a workload may be longer than memory. What is wrong with it
-        is a UserError before the first of them.
+        """Requests in order of arrival, none longer than the context says. Lazily: a workload may be longer
+        than memory. What is wrong with it is a UserError before the first of them.
         """
 
     @abstractmethod

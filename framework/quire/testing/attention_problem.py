@@ -16,14 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
-    HeadTransform,
-    KVGeometry,
-    LatentCache,
-    LayerCache,
-)
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform
+from quire.interfaces.kv_cache import KVGeometry, LatentCache, LayerCache
 from quire.testing.dense_attention import dense_attention
 from quire.testing.plain_ops import PlainOps
 

@@ -10,13 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quire.engine.config import EngineConfig
-from quire.engine.queues import QueueView
 from quire.engine.request import Request, SamplingParams
 from quire.engine.sequence import SequenceView
-from quire.engine.step import StepBuilder
-from quire.interfaces.scheduler import Scheduler
 from quire.interfaces.victim import VictimPolicy
-from quire.scheduling import add_or_preempt
+from quire.testing.in_order import InOrder
 from quire.testing.layouts import make_layout
 from quire.testing.rehearsal import Arrival, Rehearsal, portrait
 from quire.testing.sequences import make_sequence
@@ -65,7 +62,7 @@ class VictimSuite(ABC):
         """In the real engine, where memory holds about three of twenty requests at a time."""
         policy = _Watched(self.make())
         rehearsal = Rehearsal(
-            scheduler=_InOrder(),
+            scheduler=InOrder(),
             victims=policy,
             layout=make_layout(16, block_size=4),
             config=EngineConfig(max_sequences=6, max_step_tokens=24),
@@ -74,17 +71,6 @@ class VictimSuite(ABC):
         rehearsal.run([_arrival(number) for number in range(20)])
         rehearsal.check_outputs()
         assert policy.choices, "nobody had to give way, so that nothing was tested"
-
-
-class _InOrder(Scheduler):
-    """First come, first served."""
-
-    def schedule(self, queues: QueueView, step: StepBuilder) -> None:
-        for seq in queues.running:
-            add_or_preempt(seq, queues, step)
-        for seq in queues.waiting:
-            if not step.add(seq):
-                break
 
 
 class _Watched(VictimPolicy):

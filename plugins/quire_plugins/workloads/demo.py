@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quire.config.checks import check_above_zero
 from quire.engine.request import Request, SamplingParams
@@ -13,6 +13,7 @@ from quire.errors import UserError
 from quire.interfaces.workload import Workload, WorkloadContext
 from quire.rng import derive_seed
 from quire_plugins.workloads.draws import poisson_arrivals, stream
+from quire_plugins.workloads.limits import Limits, TooLong
 
 if TYPE_CHECKING:
     from quire.text.known_answers import Task
@@ -30,7 +31,7 @@ class DemoConfig:
     rate: float = 8.0
     """Requests a second (Poisson)."""
     max_tokens: int = 128
-    """Output tokens at most; most outputs end by themselves before."""
+    """Output tokens at most, or as many as there is room for; most outputs end by themselves before."""
 
     def __post_init__(self) -> None:
         for name in ("requests", "max_tokens"):
@@ -48,6 +49,7 @@ class DemoWorkload(Workload):
     def __init__(self, *, config: DemoConfig) -> None:
         self._config = config
         self._tasks: dict[str, Task] = {}
+        self._limits: Limits | None = None
 
     def __len__(self) -> int:
         return self._config.requests
@@ -57,7 +59,7 @@ class DemoWorkload(Workload):
 
         assert context.tokenizer is not None, "uses_text says so"
         config = self._config
-        sampling = SamplingParams(temperature=0.0, max_tokens=config.max_tokens)
+        limits = self._limits = Limits(rule=TooLong.drop, longest=context.max_model_tokens)
         arrivals = poisson_arrivals(stream(context.seed, "demo arrivals"), config.rate)
         stories = -(-config.requests // STORY_EVERY)
         tasks = iter(known_answer_tasks(context.seed, config.requests - stories))
@@ -68,12 +70,19 @@ class DemoWorkload(Workload):
                 task = next(tasks)
                 id, prompt = f"{task.kind}-{index}", task.prompt
                 self._tasks[id] = task
+            arrival, tokens = next(arrivals), tuple(context.tokenizer.encode(prompt))
+            if limits.fit(len(tokens), 1, name=id) is None:
+                continue
+            room = context.max_model_tokens - len(tokens)
             yield Request(
                 id=id,
-                prompt_token_ids=tuple(context.tokenizer.encode(prompt)),
-                sampling=sampling,
-                arrival_time=next(arrivals),
+                prompt_token_ids=tokens,
+                sampling=SamplingParams(temperature=0.0, max_tokens=min(config.max_tokens, room)),
+                arrival_time=arrival,
             )
+
+    def notes(self) -> Mapping[str, Any]:
+        return self._limits.notes() if self._limits is not None else {}
 
     def solved(self, request_id: str, text: str) -> bool | None:
         task = self._tasks.get(request_id)

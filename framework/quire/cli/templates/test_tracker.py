@@ -1,6 +1,7 @@
-"""`NewPlugin` writes one row a sample, whatever ends the run."""
+"""`NewPlugin` keeps the contract of every tracker, and writes one row a sample, whatever ends the run."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,17 @@ import pytest
 from quire.cli.templates.tracker import NewPlugin, NewPluginConfig
 from quire.engine.records import RequestRecord
 from quire.errors import UserError
+from quire.interfaces import Tracker
+from quire.testing import TrackerSuite
+
+
+class TestContract(TrackerSuite):
+    def make(self) -> Tracker:
+        return NewPlugin(config=NewPluginConfig())
+
+    def recorded(self, directory: Path) -> Sequence[str]:
+        with (directory / "requests.csv").open(newline="", encoding="utf-8") as file:
+            return [row["request_id"] for row in csv.DictReader(file)]
 
 
 def record(request_id: str, **fields: object) -> RequestRecord:

@@ -36,8 +36,13 @@ class NewPlugin(Tracker):
         self._name = config.file
 
     def start(self, directory: Path, description: Mapping[str, Any]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = (directory / self._name).open("w", newline="", encoding="utf-8")
+        path = directory / self._name
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            # a client may call its request anything, also what no text has
+            self._file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(f"tracker=new_plugin: cannot write to {path}: {error.strerror}") from None
         self._writer = csv.writer(self._file)
         self._writer.writerow(_COLUMNS)
 
