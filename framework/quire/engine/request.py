@@ -8,6 +8,9 @@ from typing import Any
 
 from quire.errors import UserError
 
+DEFAULT_TENANT = "default"
+"""Whose a request is that names nobody."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingParams:
@@ -96,7 +99,7 @@ class Request:
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
     arrival_time: float | None = None
-    tenant: str = "default"
+    tenant: str = DEFAULT_TENANT
     priority: int = 0
     deadline: float | None = None
     session: str | None = None

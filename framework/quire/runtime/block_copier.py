@@ -8,7 +8,7 @@ import torch
 
 from quire.engine.plan import CopiedBytes
 from quire.interfaces.allocator import KVCopy, Place, Tier
-from quire.interfaces.attention import LayerCache
+from quire.interfaces.kv_cache import LayerCache
 
 
 class BlockCopier:

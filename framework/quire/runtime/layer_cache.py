@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import KVGeometry
+from quire.interfaces.kv_cache import KVGeometry
 
 if TYPE_CHECKING:
     import torch
 
     from quire.interfaces.allocator import KVGroup
-    from quire.interfaces.attention import AttentionBackend, KVCacheSpec, LatentCacheSpec
+    from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.kv_cache import KVCacheSpec, LatentCacheSpec
 
 
 def cache_spec(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8  # malloc.h
-_HUGE, _MADV_HUGEPAGE = 2**21, 14
+_HUGE, _MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 2**21, 14, 23  # mman.h
 
 
 def _read(path: Path) -> str | None:
@@ -75,6 +78,34 @@ def prefer_huge_pages(address: int, size: int) -> None:
     madvise = getattr(ctypes.CDLL(None), "madvise", None)
     if madvise is not None and sys.platform == "linux" and first < end:
         madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_HUGEPAGE)
+
+
+def find_pages(address: int, size: int) -> None:
+    """Have the system find the pages of this range that are not there yet. What is in memory stays, whoever
+    writes it meanwhile.
+
+    Raises OSError: with EINVAL or ENOSYS where the system cannot be asked to (Linux can since 5.14), with
+    another number where it has no memory, or none is mapped there.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    first, end = address // page * page, -(-(address + size) // page) * page
+    madvise = getattr(ctypes.CDLL(None, use_errno=True), "madvise", None)
+    if madvise is None or sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_POPULATE_WRITE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def lower_priority(by: int) -> None:
+    """Let other threads go before the calling one, `by` steps of niceness, where the system tells threads
+    apart and allows it.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):
+            nice = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice + by, 19))
 
 
 def _mallopt(parameter: int, value: int) -> None:

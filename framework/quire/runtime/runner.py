@@ -6,6 +6,7 @@ the next step finds them, and come to the host meanwhile.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,9 @@ import torch
 from quire.engine.laps import Laps
 from quire.engine.plan import COPY_PHASE, CopiedBytes, Row, StepPlan, StepResult
 from quire.interfaces.allocator import KVLayout
-from quire.interfaces.attention import AttentionBackend, LayerCache
+from quire.interfaces.attention import AttentionBackend
 from quire.interfaces.executor import OutOfDeviceMemory
+from quire.interfaces.kv_cache import LayerCache
 from quire.interfaces.sampler import LogitsProcessor, Sampler
 from quire.models.model import Model
 from quire.runtime.batch import Batch
@@ -27,6 +29,7 @@ from quire.runtime.launched import Launched
 from quire.runtime.layer_cache import cache_spec
 from quire.runtime.logprobs import RowLogprobs, row_logprobs
 from quire.runtime.machine import prefer_huge_pages
+from quire.runtime.page_ahead import PageAhead
 from quire.runtime.readback import Readback
 from quire.runtime.slots import Slots
 from quire.runtime.staging import to_device
@@ -82,16 +85,19 @@ class Runner:
             eos_token_ids=model.info.eos_token_ids,
         )
         self._group_layers = tuple(model.layers[group.layers[0]] for group in layout.groups)
+        self._groups = tuple(layer.group for layer in model.layers)
+        """By layer: its KV group."""
         self._caches = tuple(self._allocate(layout, layer.group, dtype, kv_dtype) for layer in model.layers)
         self._copier = BlockCopier(
             caches=self._caches,
-            groups=tuple(layer.group for layer in model.layers),
+            groups=self._groups,
             host_blocks=layout.host_blocks,
             device=device,
         )
         self._sampled = torch.zeros(max_sequences, dtype=torch.int64, device=device)
         """By slot: the token sampled last."""
         self._latest: Launched | None = None
+        self._pages: PageAhead | None = None
         self._graphs = None
         if capture is not None:
             self._graphs = DecodeGraphs(
@@ -123,6 +129,16 @@ class Runner:
         for cache in self._caches:
             for tensor in cache.tensors():
                 tensor.zero_()
+
+    def find_pages_ahead(self) -> None:
+        """On a CPU: from now on a thread has the system find pages for KV memory before steps use it."""
+        self._pages = PageAhead(caches=self._caches, groups=self._groups, block_size=self._block_size)
+        weakref.finalize(self, self._pages.stop)  # of a runner that nobody closed
+
+    def close(self) -> None:
+        """End the thread, if there is one: KV memory may be given back then. Idempotent."""
+        if self._pages is not None:
+            self._pages.close()
 
     def run(self, plan: StepPlan) -> StepResult:
         """Compute one step. Rows with logits that are not finite come back as errors, the others go on."""
@@ -156,6 +172,8 @@ class Runner:
             self._latest.settle()
         wanted, logit_rows = self._wanted(plan)
         arrays = step_arrays(plan, self._slots, logit_rows, block_size=self._block_size)
+        if self._pages is not None:
+            self._pages.follow(arrays.slots_GT)
         laps.lap("batch")
         readback = Readback(self._device)
         prompts: dict[int, list[RowLogprobs]] = {}

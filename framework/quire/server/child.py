@@ -10,10 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quire.engine.request import DEFAULT_TENANT
 from quire.errors import UserError
 from quire.jobs.heap import settle_heap
 from quire.server.card import card_of, embedding_card_of
-from quire.server.link import LinkClosed, SocketLink
+from quire.server.link import Link, LinkClosed, SocketLink
 from quire.server.messages import Failed, Ready
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def main(sock: socket.socket, config: RunConfig, directory: Path, limits: Engine
         sys.exit(1)
 
 
-def _serve(link: SocketLink, config: RunConfig, directory: Path, limits: EngineLimits) -> None:
+def _serve(link: Link, config: RunConfig, directory: Path, limits: EngineLimits) -> None:
+    from quire.jobs.warm_up import warm_up, warm_up_embedder
     from quire.registry import load_registry
     from quire.run import Run
 
@@ -57,6 +59,7 @@ def _serve(link: SocketLink, config: RunConfig, directory: Path, limits: EngineL
         from quire.server.embedding_host import EmbeddingHost
 
         embedder = run.embedder()
+        warm_up_embedder(embedder)
         settle_heap()
         link.send(Ready(card=embedding_card_of(run, embedder)))
         EmbeddingHost(embedder=embedder, link=link).run()
@@ -64,6 +67,8 @@ def _serve(link: SocketLink, config: RunConfig, directory: Path, limits: EngineL
     from quire.server.host import EngineHost
 
     with closing(run.engine()) as engine:
+        warm_up(engine, tenant=DEFAULT_TENANT)
+        engine.take_records()
         settle_heap()
         link.send(Ready(card=card_of(run, engine)))
         EngineHost(engine=engine, link=link, limits=limits).run()

@@ -1,4 +1,4 @@
-"""What an engine has done since its start, as sums."""
+"""What an engine has done since somebody began to count, as sums."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from quire.server.client import EngineStats
 
 
 class Tally:
-    """Adds up an engine's step records as they are made."""
+    """Adds up an engine's step records as they are made. Nothing before it counts: it is made when the engine
+    has been warmed up.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._steps = self._preemptions = self._computed = self._generated = 0
         self._busy = self._scheduling = 0.0
+        self._before = engine.allocator.stats()
 
     def add(self, outputs: Iterable[SequenceOutput]) -> None:
         """A step has been made, and brought these."""
@@ -37,10 +40,10 @@ class Tally:
             kv_used=kv.used,
             kv_cached=kv.cached,
             kv_total=kv.total,
-            prefix_queries=kv.prefix_queries,
-            prefix_hits=kv.prefix_hits,
+            prefix_queries=kv.prefix_queries - self._before.prefix_queries,
+            prefix_hits=kv.prefix_hits - self._before.prefix_hits,
             preemptions=self._preemptions,
-            evictions=kv.evictions,
+            evictions=kv.evictions - self._before.evictions,
             steps=self._steps,
             computed_tokens=self._computed,
             generated_tokens=self._generated,

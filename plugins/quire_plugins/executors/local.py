@@ -33,8 +33,9 @@ class LocalConfig:
     """On a GPU: replay decoding steps from CUDA graphs. Where the attention backend, or the way in which a
     model's experts are multiplied, does not allow it, the log says so and steps are launched one by one."""
     prefault: bool = False
-    """On a CPU: write all KV memory before the first step, so that none waits until the system finds pages.
-    Some gigabytes take a second, and are taken from the start. A GPU's memory is there anyway."""
+    """On a CPU: write all KV memory before the first step, so that no step ever waits until the system finds
+    pages. Some gigabytes take a second, and are taken from the start. Otherwise a thread has pages found some
+    way ahead of their use, where the system is Linux 5.14 or later. A GPU's memory is there anyway."""
 
     def __post_init__(self) -> None:
         if not 0 < self.memory_fraction < 1:
@@ -111,7 +112,7 @@ class LocalExecutor(Executor):
         from quire.runtime.runner import Runner
 
         self._check_host_memory(layout)
-        self._runner = None  # started anew, it gives back the memory that it had before
+        self._drop_runner()  # started anew, it gives back the memory that it had before
         try:
             self._runner = Runner(
                 model=self._model,
@@ -132,8 +133,11 @@ class LocalExecutor(Executor):
                 f"engine.kv_bytes: {kv_bytes} bytes of KV memory, and room for engine.max_sequences="
                 f"{max_sequences} of {layout.max_tokens} tokens, cannot be had: {reason}"
             ) from None
-        if self._config.prefault and self._context.device == "cpu":
-            self._prefault(layout)
+        if self._context.device == "cpu":
+            if self._config.prefault:
+                self._prefault(layout)
+            else:
+                self._runner.find_pages_ahead()
 
     def _prefault(self, layout: KVLayout) -> None:
         """On the thread that computes, whose OpenMP workers write it together."""
@@ -203,7 +207,12 @@ class LocalExecutor(Executor):
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._steps.clear()
-        self._runner = None
+        self._drop_runner()
+
+    def _drop_runner(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
 
 def _runner_thread(device: str) -> ThreadPoolExecutor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt
 
-from quire.engine.request import SamplingParams
+from quire.engine.request import DEFAULT_TENANT, SamplingParams
 from quire.server.client import ModelCard
 from quire.server.http.errors import ApiError
 from quire.server.http.grammar import GuidedFields
@@ -56,7 +56,7 @@ class SamplingFields(GuidedFields):
 
     @property
     def tenant(self) -> str:
-        return self.user or "default"
+        return self.user or DEFAULT_TENANT
 
     @property
     def includes_usage(self) -> bool:
