@@ -30,7 +30,7 @@ from transformers.masking_utils import sdpa_mask
 from quire import LLM, SamplingParams
 from quire.config.compose import compose
 from quire.engine.config import KVDtype
-from quire.interfaces.attention import kv_element_dtype
+from quire.interfaces.kv_cache import kv_element_dtype
 from quire.interfaces.ops import Ops
 from quire.interfaces.quantization import Quantization
 from quire.jobs.provenance import command_line, commit_of, describe_machine

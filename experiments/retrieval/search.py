@@ -64,7 +64,8 @@ QUESTIONS = {
         "framework/quire/text/tokenizer.py",
     ],
     "How are time to first token and inter-token latency defined?": [
-        "framework/quire/metrics/definitions.py"
+        "framework/quire/metrics/definitions.py",
+        "framework/quire/metrics/latencies.py",
     ],
     "How are texts packed without padding for embeddings?": [
         "framework/quire/models/packed_texts.py",

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.clock import Clock, VirtualClock, WallClock
-from quire.engine.config import Preemption, parse_bytes
-from quire.errors import MissingCapability, UserError
+from quire.errors import MissingCapability
 from quire.interfaces.executor import Executor, ExecutorContext, SimulationContext
 from quire.jobs.launch import Launch
+from quire.kv_memory import check_kv_dtype, kv_layout
 from quire.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from quire.embedding.recipe import Recipe
     from quire.embedding.texts import EmbeddingTexts
     from quire.engine.engine import Engine
-    from quire.interfaces.allocator import KVLayout
     from quire.interfaces.architecture import Architecture
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.predictor import LengthPredictor
@@ -131,7 +130,9 @@ class Run:
             block_size = attention.preferred_block_size
         with ExitStack() as undo:
             undo.callback(executor.close)
-            layout = self._layout(executor, attention, block_size)
+            layout = kv_layout(
+                config, self.registry, executor=executor, attention=attention, block_size=block_size
+            )
             executor.start(layout, max_sequences=config.engine.max_sequences)
             allocator = self.registry.create(
                 "allocator",
@@ -243,7 +244,7 @@ class Run:
         config, registry = self.config, self.registry
         torch.set_num_threads(config.engine.threads or cpu_threads())
         attention = registry.create("attention", config.attention, device=self.device)
-        self._check_kv_dtype(attention)
+        check_kv_dtype(config, registry, attention)
         return ExecutorContext(
             config=config,
             checkpoint=self.checkpoint,
@@ -267,7 +268,7 @@ class Run:
         config, registry = self.config, self.registry
         device = self.device if config.device.value == "auto" else config.device.value
         attention = registry.get("attention", registry.name_of("attention", config.attention))
-        self._check_kv_dtype(attention)
+        check_kv_dtype(config, registry, attention)
         context = SimulationContext(
             checkpoint=self.checkpoint,
             device=device,
@@ -280,58 +281,3 @@ class Run:
         )
         executor = registry.create("executor", config.executor, context=context)
         return executor, attention, attention.block_size_on(device)
-
-    def _check_kv_dtype(self, attention: AttentionBackend | type[AttentionBackend]) -> None:
-        """Raise MissingCapability unless the backend can keep keys and values as `engine.kv_dtype` says."""
-        wanted = self.config.engine.kv_dtype.value
-        if wanted in attention.kv_dtypes:
-            return
-        name = self.registry.name_of("attention", self.config.attention)
-        offering = [
-            f"attention={other}"
-            for other, backend in self.registry.available("attention").items()
-            if wanted in backend.kv_dtypes
-        ]
-        raise MissingCapability(
-            f"engine.kv_dtype={wanted}: attention={name} keeps {', '.join(sorted(attention.kv_dtypes))}; "
-            f"offered by {', '.join(offering) or 'no backend that is installed'}"
-        )
-
-    def _layout(
-        self, executor: Executor, attention: AttentionBackend | type[AttentionBackend], block_size: int
-    ) -> KVLayout:
-        """`block_size` is the one to take where the user names none."""
-        from quire.runtime.kv_size import plan_layout
-
-        engine, registry = self.config.engine, self.registry
-        allocator_type = registry.get("allocator", registry.name_of("allocator", self.config.allocator))
-        host_bytes = allocator_type.host_bytes(self.config.allocator)
-        if engine.preemption is Preemption.swap and not host_bytes:
-            raise MissingCapability(
-                "engine.preemption=swap: needs host memory to swap to; allocator=paged and allocator=radix "
-                "have some with allocator.host_bytes=4GiB"
-            )
-        block_size = engine.block_size or block_size
-        if block_size not in attention.block_sizes:
-            name = self.registry.name_of("attention", self.config.attention)
-            raise UserError(
-                f"engine.block_size={block_size}: attention={name} reads blocks of "
-                f"{', '.join(map(str, attention.block_sizes))} tokens"
-            )
-        kv_bytes = (
-            executor.free_bytes()
-            if engine.kv_bytes == "auto"
-            else parse_bytes(engine.kv_bytes, field="engine.kv_bytes")
-        )
-        return plan_layout(
-            executor.kv_groups,
-            block_size=block_size,
-            block_bytes=executor.kv_block_bytes(block_size),
-            kv_bytes=kv_bytes,
-            max_tokens=executor.info.max_tokens,
-            max_sequences=engine.max_sequences,
-            max_step_tokens=engine.max_step_tokens,
-            releases_windows=allocator_type.releases_windows,
-            host_bytes=host_bytes,
-            takes_all=engine.kv_bytes != "auto",
-        )

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from quire.interfaces import AttentionBackend
-from quire.interfaces.attention import AttentionLayer, KVGeometry
+from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.kv_cache import KVGeometry
 from quire.runtime.batch import Batch
 from quire.testing.attention_problem import AttentionProblem, Geometry
 from quire_plugins.attention.quest import QuestAttention, QuestConfig

@@ -8,7 +8,8 @@ import torch
 from quire import LLM, SamplingParams
 from quire.errors import MissingCapability, UserError
 from quire.interfaces import AttentionBackend
-from quire.interfaces.attention import AttentionLayer, KVGeometry
+from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.kv_cache import KVGeometry
 from quire.runtime.batch import Batch
 from quire.testing import AttentionSuite
 from quire_plugins.attention.quest import QuestAttention, QuestConfig, page_bounds

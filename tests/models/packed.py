@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
+from quire.interfaces.attention import AttentionBackend, AttentionLayer
+from quire.interfaces.kv_cache import (
     KVCache,
     KVCacheSpec,
     KVGeometry,

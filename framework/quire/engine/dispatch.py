@@ -1,12 +1,15 @@
-"""Turns the entries of a sealed step into rows of a plan: slots, block table entries, newcomers.
+"""Turns the entries of a sealed step into a plan: slots, block table entries, newcomers.
 
 The runner keeps tokens and block tables by slot; a row carries only what it does not know yet.
 """
 
 from __future__ import annotations
 
-from quire.engine.plan import Newcomer, Row
+from collections.abc import Iterable
+
+from quire.engine.plan import Newcomer, Row, StepPlan
 from quire.engine.sequence import Sequence
+from quire.engine.shape import StepShape
 from quire.engine.step import Entry
 from quire.interfaces.allocator import KVAllocator
 from quire.rng import derive_seed
@@ -20,6 +23,8 @@ class Dispatch:
         self._num_groups = num_groups
         self._seed = seed
         self._free_slots = list(range(max_sequences - 1, -1, -1))
+        self.num_plans = 0
+        """Made so far: the index of the next step."""
 
     def release(self, sequence: Sequence) -> None:
         """Take back the slot of a sequence, if it has one."""
@@ -27,8 +32,14 @@ class Dispatch:
             self._free_slots.append(sequence.slot)
             sequence.slot = None
 
-    def row(self, entry: Entry) -> Row:
-        """What the runner needs for `entry`; its sequence is advanced past the tokens of this step."""
+    def plan(self, entries: Iterable[Entry]) -> StepPlan:
+        """The next step, with the copies that it waits for; its sequences are advanced past its tokens."""
+        rows = tuple(map(self._row, entries))
+        index, self.num_plans = self.num_plans, self.num_plans + 1
+        copies = self._allocator.take_copies()
+        return StepPlan(index=index, rows=rows, shape=StepShape.of(rows), copies=copies)
+
+    def _row(self, entry: Entry) -> Row:
         sequence = entry.sequence
         newcomer = self._settle(sequence) if sequence.slot is None else None
         assert sequence.slot is not None

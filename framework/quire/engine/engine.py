@@ -10,35 +10,36 @@ the row in step n + 1 is computed for nothing and its result dropped. This holds
 
 Why blocks may be freed while a step that names them is in flight: steps run in order, so whoever gets the
 block next writes it after the step in flight has ended.
+
+Who does what: the roster keeps the queues, a step builder holds the policies to what is legal, dispatch makes
+a plan of what they decided, delivery makes tokens and outputs of its results, recovery sees to a step that
+failed, and the audience (scheduler, predictors) hears who comes and goes.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quire.clock import Clock
 from quire.engine.admission import Admission, longest_sequence
+from quire.engine.audience import Audience
 from quire.engine.config import EngineConfig
+from quire.engine.delivery import Delivery, detokenise
 from quire.engine.dispatch import Dispatch
-from quire.engine.finish import finish_reason
-from quire.engine.flight import Flight
+from quire.engine.flight import Flight, Preemptions
 from quire.engine.outputs import SequenceOutput
-from quire.engine.plan import Row, RowResult, StepPlan
 from quire.engine.profile import IDLE, WAIT, Profile, Unprofiled
 from quire.engine.records import StepRecord
+from quire.engine.recovery import Recovery
 from quire.engine.request import Request
 from quire.engine.roster import Roster
-from quire.engine.sequence import FinishReason, Sequence, Status
-from quire.engine.shape import StepShape
+from quire.engine.sequence import FinishReason, Status
 from quire.engine.step import SealedStep, StepBuilder
-from quire.errors import RequestRefused, UserError
 from quire.interfaces.allocator import KVAllocator, KVLayout
-from quire.interfaces.executor import Executor, ExecutorLost, OutOfDeviceMemory
+from quire.interfaces.executor import Executor, ExecutorLost
 from quire.interfaces.sampler import LogitsProcessor
 from quire.interfaces.scheduler import Scheduler
 from quire.interfaces.victim import VictimPolicy
@@ -47,20 +48,9 @@ from quire.models.model import ModelInfo
 if TYPE_CHECKING:
     from quire.text.tokenizer import Tokenizer
 
-_log = logging.getLogger(__name__)
-
 
 class SchedulerStuck(RuntimeError):
     """A scheduler added nothing to a step although nothing runs that could change the situation."""
-
-
-@dataclass(slots=True)
-class _Preemptions:
-    """Those that no step has reported yet."""
-
-    total: int = 0
-    swapped: int = 0
-    swap_fallbacks: int = 0
 
 
 class Engine:
@@ -92,8 +82,7 @@ class Engine:
         self._config = config
         self._scheduler = scheduler
         self._victims = victims
-        predictors = (scheduler.predictor, None if victims is None else victims.predictor)
-        self._predictors = {id(each): each for each in predictors if each is not None}.values()
+        self._audience = Audience(scheduler=scheduler, victims=victims)
         self._allocator = allocator
         self._layout = layout
         self._executor = executor
@@ -118,13 +107,23 @@ class Engine:
             max_sequences=config.max_sequences,
             now=clock.now(),
         )
+        self._delivery = Delivery(
+            roster=self._roster,
+            allocator=allocator,
+            audience=self._audience,
+            eos_token_ids=info.eos_token_ids,
+            clock=clock,
+        )
+        self._recovery = Recovery(
+            roster=self._roster,
+            allocator=allocator,
+            delivery=self._delivery,
+            max_step_tokens=config.max_step_tokens,
+        )
         self._flights: deque[Flight] = deque()
-        self._outputs: list[SequenceOutput] = []
         self._records: list[StepRecord] = []
-        self._next_step = 0
-        self._step_tokens = config.max_step_tokens
-        """Tokens in a step at most: fewer after one that took more memory than the device has."""
-        self._unreported = _Preemptions()
+        self._unreported = Preemptions()
+        """Those that no step under way reports."""
         allocator.bind(self._roster.view)
 
     @property
@@ -148,7 +147,7 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether another `step` would do or deliver something."""
-        return bool(self._roster or self._flights or self._outputs)
+        return bool(self._roster or self._flights or self._delivery)
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
@@ -156,20 +155,15 @@ class Engine:
         declared = self._admission.declared_tokens(request)
         now = self.clock.now()
         sequence = self._roster.first(request, max_tokens=declared, now=now)
-        try:
-            self._scheduler.check(sequence.view, now)
-            for predictor in self._predictors:
-                predictor.on_arrival(sequence.view, request)
-        except UserError as error:
-            raise RequestRefused(f"request {request.id!r}: {error}") from None
+        self._audience.check(sequence, now)
         self._roster.enter(sequence)
-        self._scheduler.on_arrival(sequence.view)
+        self._audience.entered(sequence)
 
     def abort(self, request_id: str) -> bool:
         """End every sample of a request; False if there is no such request. Its outputs say `ABORT`."""
         sequences = self._roster.of(request_id)
         for sequence in sequences:
-            self._finish(sequence, FinishReason.ABORT)
+            self._delivery.finish(sequence, FinishReason.ABORT)
         return bool(sequences)
 
     def step(self) -> list[SequenceOutput]:
@@ -178,7 +172,7 @@ class Engine:
         submitted = len(self._flights) < self._depth and self._schedule()
         if self._flights and (not submitted or len(self._flights) >= self._depth):
             self._commit()
-        outputs, self._outputs = self._outputs, []
+        outputs = self._delivery.take_outputs()
         self._rested = not self.has_work
         return outputs
 
@@ -203,7 +197,7 @@ class Engine:
             allocator=self._allocator,
             layout=self._layout,
             victims=self._victims,
-            max_tokens=self._step_tokens,
+            max_tokens=self._recovery.step_tokens,
             max_sequences=self._config.max_sequences,
             num_holding=len(self._roster.running),
             preemption=self._config.preemption,
@@ -217,9 +211,9 @@ class Engine:
         if not sealed.entries:
             if not self._flights and not sealed.preempted and not sealed.rejected:
                 raise SchedulerStuck(
-                    f"{type(self._scheduler).__name__} added nothing to step {self._next_step} although "
-                    f"no step is under way: {len(queues.waiting)} waiting, {len(queues.running)} running, "
-                    f"{step.kv}"
+                    f"{type(self._scheduler).__name__} added nothing to step {self._dispatch.num_plans} "
+                    f"although no step is under way: {len(queues.waiting)} waiting, "
+                    f"{len(queues.running)} running, {step.kv}"
                 )
             return False
         self._submit(sealed, schedule_seconds)
@@ -233,7 +227,8 @@ class Engine:
         self._unreported.swapped += sealed.num_swapped
         self._unreported.swap_fallbacks += sealed.num_swap_fallbacks
         for sequence, why in sealed.rejected:
-            self._finish(sequence, FinishReason.ERROR, f"rejected by {type(self._scheduler).__name__}: {why}")
+            reason = f"rejected by {type(self._scheduler).__name__}: {why}"
+            self._delivery.finish(sequence, FinishReason.ERROR, reason)
 
     def _submit(self, sealed: SealedStep, schedule_seconds: float) -> None:
         now = self.clock.now()
@@ -241,14 +236,7 @@ class Engine:
             if entry.sequence.status is Status.WAITING:
                 self._roster.start(entry.sequence, num_computed=entry.start)
             entry.sequence.record.mark_scheduled(now, cached_tokens=entry.start)
-        rows = tuple(map(self._dispatch.row, sealed.entries))
-        plan = StepPlan(
-            index=self._next_step,
-            rows=rows,
-            shape=StepShape.of(rows),
-            copies=self._allocator.take_copies(),
-        )
-        self._next_step += 1
+        plan = self._dispatch.plan(sealed.entries)
         self._executor.submit(plan)
         self._flights.append(
             Flight(
@@ -257,13 +245,11 @@ class Engine:
                 epochs=tuple(entry.sequence.num_preemptions for entry in sealed.entries),
                 start=now,
                 schedule_seconds=schedule_seconds,
-                num_preempted=self._unreported.total,
-                num_swapped=self._unreported.swapped,
-                num_swap_fallbacks=self._unreported.swap_fallbacks,
+                preemptions=self._unreported,
                 kv=self._allocator.stats(),
             )
         )
-        self._unreported = _Preemptions()
+        self._unreported = Preemptions()
         self._watch.lap("dispatch")
 
     # -- commit --------------------------------------------------------------------------------------------
@@ -276,149 +262,30 @@ class Engine:
         flight = self._flights[0]
         try:
             result = self._executor.collect()
-        except OutOfDeviceMemory as error:
-            self._flights.popleft()
-            self._retreat(flight, error)
-            return
         except ExecutorLost:
             raise
-        except Exception as error:  # whatever broke the step breaks its sequences, and no others
+        except Exception as error:
             self._flights.popleft()
-            reason = f"step {flight.plan.index} failed: {type(error).__name__}: {error}"
-            for sequence in flight.living():
-                self._finish(sequence, FinishReason.ERROR, reason)
+            self._unreported.total += self._recovery.recover(flight, error)
             return
         self._flights.popleft()
         assert result.index == flight.plan.index, "results come in the order of the plans"
         self._watch.lap(WAIT)
         self._watch.add_step(flight.plan, result)
         now = self.clock.now()
-        sampled = [
-            (sequence, outcome)
-            for sequence, row, outcome in flight.landing(result)
-            if self._take_in(sequence, row, outcome, now)
-        ]
+        sampled = self._delivery.take_in(flight.landing(result), now)
         self._watch.lap("commit")
-        texts = [_text(sequence) for sequence, _ in sampled]
+        texts = detokenise(sampled)
         self._watch.lap("detokenise")
-        for (sequence, outcome), text in zip(sampled, texts, strict=True):
-            self._deliver(sequence, outcome, text, now)
+        self._delivery.deliver(sampled, texts, now)
         record = StepRecord.of(
-            flight.plan,
+            flight,
             result,
-            flight.kv,
-            block_size=self._layout.block_size,
-            start=flight.start,
             end=now,
-            schedule_seconds=flight.schedule_seconds,
+            block_size=self._layout.block_size,
             num_running=self.num_running,
             num_waiting=self.num_waiting,
-            num_preempted=flight.num_preempted,
-            num_swapped=flight.num_swapped,
-            num_swap_fallbacks=flight.num_swap_fallbacks,
         )
         self._records.append(record)
         self._scheduler.on_step(record)
         self._watch.lap("commit")
-
-    def _retreat(self, flight: Flight, error: OutOfDeviceMemory) -> None:
-        """A step was more than the device has memory for: its sequences wait again, and from now on steps
-        take half as many tokens, for good: what such a step loses would be lost at every try to grow again. A
-        single token that is too much is refused.
-        """
-        tokens = sum(row.count for row in flight.plan.rows)
-        sequences = list(flight.living())
-        if tokens == 1:
-            for sequence in sequences:
-                self._finish(sequence, FinishReason.ERROR, f"step {flight.plan.index}, of one token: {error}")
-            return
-        for sequence in sequences:
-            self._allocator.free(sequence.view)
-            self._roster.preempt(sequence)
-        self._unreported.total += len(sequences)
-        self._step_tokens = min(self._step_tokens, tokens // 2)
-        _log.warning(
-            "step %d of %d tokens: %s; its %d sequences wait again, and steps now take up to %d tokens",
-            flight.plan.index,
-            tokens,
-            error,
-            len(sequences),
-            self._step_tokens,
-        )
-
-    def _take_in(self, sequence: Sequence, row: Row, outcome: RowResult, now: float) -> bool:
-        """Enter what a row computed; whether that is a token."""
-        if outcome.error is not None:
-            self._finish(sequence, FinishReason.ERROR, outcome.error)
-            return False
-        self._allocator.commit(sequence.view, row.start + row.count)
-        sequence.prompt_logprobs.extend(outcome.prompt_logprobs)
-        if not row.samples:
-            return False
-        assert outcome.token_id is not None, f"row of {sequence.id} samples but has no token"
-        sequence.num_pending -= 1
-        sequence.tokens.append(outcome.token_id)
-        sequence.record.token_times.append(now)
-        return True
-
-    def _deliver(self, sequence: Sequence, outcome: RowResult, text: str, now: float) -> None:
-        """Pass on a sequence's newest token, and end or fork the sequence where that is due."""
-        token = sequence.tokens[-1]
-        first = sequence.num_output_tokens == 1
-        reason = finish_reason(sequence, self.info.eos_token_ids)
-        if reason is not None:
-            text += sequence.text.flush() if sequence.text is not None else ""
-            sequence.record.finish = now
-            sequence.record.finish_reason = reason.value
-        self._outputs.append(
-            SequenceOutput(
-                request_id=sequence.request.id,
-                index=sequence.index,
-                token_ids=(token,),
-                text=text,
-                logprobs=() if outcome.logprobs is None else (outcome.logprobs,),
-                prompt_logprobs=tuple(sequence.prompt_logprobs) if first else (),
-                finish_reason=reason,
-                record=sequence.record if reason is not None else None,
-            )
-        )
-        if first and sequence.index == 0:
-            for child in self._roster.fork(sequence):
-                for predictor in self._predictors:
-                    predictor.on_arrival(child.view, child.request)
-                self._scheduler.on_arrival(child.view)
-        if reason is not None:
-            self._end(sequence, sequence.num_output_tokens)
-
-    def _finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
-        """End a sequence that did not end by its own token, and samples that were to be forked from it."""
-        now = self.clock.now()
-        unforked = sequence.index == 0 and sequence.num_output_tokens == 0
-        for index in range(sequence.sampling.n) if unforked else (sequence.index,):
-            record = replace(
-                sequence.record, sample=index, finish=now, finish_reason=reason.value, error=error
-            )
-            self._outputs.append(
-                SequenceOutput(
-                    request_id=sequence.request.id,
-                    index=index,
-                    token_ids=(),
-                    text=sequence.text.flush() if sequence.text is not None else "",
-                    finish_reason=reason,
-                    error=error,
-                    record=record,
-                )
-            )
-        self._end(sequence, None)
-
-    def _end(self, sequence: Sequence, output_tokens: int | None) -> None:
-        """Forget a sequence whose last output is on its way; `output_tokens` if it came to its own end."""
-        self._roster.end(sequence)
-        for predictor in self._predictors:
-            predictor.on_finish(sequence.view, output_tokens)
-        self._scheduler.on_finish(sequence.view)
-
-
-def _text(sequence: Sequence) -> str:
-    """What its newest token adds to its text."""
-    return "" if sequence.text is None else sequence.text.append(sequence.tokens[-1:])

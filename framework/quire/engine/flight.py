@@ -11,6 +11,15 @@ from quire.engine.step import Entry
 from quire.interfaces.allocator import KVStats
 
 
+@dataclass(slots=True)
+class Preemptions:
+    """How many there were since the step before was submitted."""
+
+    total: int = 0
+    swapped: int = 0
+    swap_fallbacks: int = 0
+
+
 @dataclass(kw_only=True, slots=True)
 class Flight:
     """A submitted step: what is needed to commit it."""
@@ -21,9 +30,8 @@ class Flight:
     """Preemptions of each sequence when it was submitted: a later one makes its result stale."""
     start: float
     schedule_seconds: float
-    num_preempted: int
-    num_swapped: int
-    num_swap_fallbacks: int
+    preemptions: Preemptions
+    """Those that its record is to report."""
     kv: KVStats
     """With what this step holds; its commit may free some of it."""
 

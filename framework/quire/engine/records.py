@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from quire.engine.plan import COPY_PHASE
 
 if TYPE_CHECKING:
-    from quire.engine.plan import StepPlan, StepResult
-    from quire.interfaces.allocator import KVStats
+    from quire.engine.flight import Flight
+    from quire.engine.plan import StepResult
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,29 +71,24 @@ class StepRecord:
     @classmethod
     def of(
         cls,
-        plan: StepPlan,
+        flight: Flight,
         result: StepResult,
-        kv: KVStats,
         *,
-        block_size: int,
-        start: float,
         end: float,
-        schedule_seconds: float,
+        block_size: int,
         num_running: int,
         num_waiting: int,
-        num_preempted: int,
-        num_swapped: int,
-        num_swap_fallbacks: int,
     ) -> StepRecord:
-        """The record of `plan`, which came to `result`; the counts are those after its commit."""
+        """The record of `flight`, which came to `result`; both counts are those after its commit."""
+        plan, kv, preemptions = flight.plan, flight.kv, flight.preemptions
         shape = plan.shape
         contexts = [row.start + row.count for row in plan.rows]
         return cls(
             index=plan.index,
-            start=start,
+            start=flight.start,
             end=end,
             seconds=result.seconds,
-            schedule_seconds=schedule_seconds,
+            schedule_seconds=flight.schedule_seconds,
             num_tokens=shape.num_tokens,
             num_sequences=len(plan.rows),
             prefill_tokens=shape.prefill_tokens,
@@ -102,7 +97,7 @@ class StepRecord:
             max_context=max(contexts),
             num_running=num_running,
             num_waiting=num_waiting,
-            num_preempted=num_preempted,
+            num_preempted=preemptions.total,
             kv_used=kv.used,
             kv_cached=kv.cached,
             kv_total=kv.total,
@@ -110,8 +105,8 @@ class StepRecord:
             decode_context=shape.decode_context,
             max_decode_context=shape.max_decode_context,
             prefill_pairs=shape.prefill_pairs,
-            num_swapped=num_swapped,
-            num_swap_fallbacks=num_swap_fallbacks,
+            num_swapped=preemptions.swapped,
+            num_swap_fallbacks=preemptions.swap_fallbacks,
             host_used=kv.host_used,
             host_cached=kv.host_cached,
             bytes_to_host=result.copied.to_host,

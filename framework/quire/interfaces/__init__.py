@@ -11,17 +11,7 @@ from quire.interfaces.allocator import (
     Tier,
 )
 from quire.interfaces.architecture import Architecture
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
-    HeadTransform,
-    KVCache,
-    KVCacheSpec,
-    KVGeometry,
-    LatentCache,
-    LatentCacheSpec,
-    TensorSpec,
-)
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform
 from quire.interfaces.cost_model import CostModel
 from quire.interfaces.eviction import CachedBlock, EvictionPolicy
 from quire.interfaces.executor import (
@@ -30,6 +20,14 @@ from quire.interfaces.executor import (
     ModelContext,
     OutOfDeviceMemory,
     SimulationContext,
+)
+from quire.interfaces.kv_cache import (
+    KVCache,
+    KVCacheSpec,
+    KVGeometry,
+    LatentCache,
+    LatentCacheSpec,
+    TensorSpec,
 )
 from quire.interfaces.ops import Activation, GroupedProduct, Head, Ops, SortedPairs
 from quire.interfaces.predictor import LengthPredictor

@@ -1,25 +1,18 @@
 """What is measured: every metric with its unit and its formula, one entry each.
 
-Times are differences of seconds on the engine's clock. A *sample* is one continuation of a request (a
-request has `n`). It is *completed* if it ended by itself (`stop` or `length`), *failed* if it was refused or
-broke (`error`), *aborted* if somebody called it off. Latencies are those of completed samples.
-
-    arrival          first_scheduled      token 0    token 1         token 2 = last      finish
-       |---- queue ----|                     |          |                |                 |
-       |--------------- ttft ----------------|-- itl ---|----- itl ------|                 |
-       |                                     |-- tpot = mean over these -|                 |
-       |------------------------------------- e2e -----------------------------------------|
+A *sample* is one continuation of a request (a request has `n`). It is *completed* if it ended by itself
+(`stop` or `length`), *failed* if it was refused or broke (`error`), *aborted* if somebody called it off.
+Latencies (`quire.metrics.latencies`) are those of completed samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 
-from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
+from quire.metrics import latencies
 from quire.metrics.fairness import jain_index
 from quire.metrics.totals import Totals
 
@@ -63,51 +56,6 @@ class GroupMetric:
     formula: str
 
 
-def keeps(slo: SloConfig, record: RequestRecord) -> bool:
-    """Whether a completed sample keeps the objectives for requests. One that has no such latency (a single
-    token has no gaps) keeps the objective.
-    """
-    latencies = {"ttft": _ttft, "tpot": _tpot, "itl": _itl_max, "e2e": _e2e}
-    return all(
-        value <= bound for name, bound in slo.for_requests.items() for value in latencies[name](record)
-    )
-
-
-def _queue(record: RequestRecord) -> Iterable[float]:
-    if record.first_scheduled is not None:
-        yield record.first_scheduled - record.arrival
-
-
-def _ttft(record: RequestRecord) -> Iterable[float]:
-    if record.token_times:
-        yield record.token_times[0] - record.arrival
-
-
-def _tpot(record: RequestRecord) -> Iterable[float]:
-    times = record.token_times
-    if len(times) > 1:
-        yield (times[-1] - times[0]) / (len(times) - 1)
-
-
-def _itl(record: RequestRecord) -> Iterable[float]:
-    return (later - earlier for earlier, later in pairwise(record.token_times))
-
-
-def _itl_max(record: RequestRecord) -> Iterable[float]:
-    if len(record.token_times) > 1:
-        yield max(_itl(record))
-
-
-def _e2e(record: RequestRecord) -> Iterable[float]:
-    if record.finish is not None:
-        yield record.finish - record.arrival
-
-
-def _normalized(record: RequestRecord) -> Iterable[float]:
-    if record.finish is not None and record.token_times:
-        yield (record.finish - record.arrival) / record.num_output_tokens
-
-
 def _attainment(totals: Totals) -> float | None:
     ended = totals.completed + totals.failed
     return totals.good / ended if ended and totals.slo.for_requests else None
@@ -123,27 +71,27 @@ def _per_second(total: float, totals: Totals) -> float | None:
 
 
 SAMPLE_METRICS = (
-    SampleMetric(name="queue_s", unit="s", formula="first_scheduled - arrival", values=_queue),
-    SampleMetric(name="ttft_s", unit="s", formula="token_times[0] - arrival", values=_ttft),
+    SampleMetric(name="queue_s", unit="s", formula="first_scheduled - arrival", values=latencies.queue),
+    SampleMetric(name="ttft_s", unit="s", formula="token_times[0] - arrival", values=latencies.ttft),
     SampleMetric(
         name="tpot_s",
         unit="s/token",
         formula="(token_times[-1] - token_times[0]) / (output tokens - 1), from 2 output tokens on",
-        values=_tpot,
+        values=latencies.tpot,
     ),
     SampleMetric(
         name="itl_s",
         unit="s",
         formula="token_times[i + 1] - token_times[i], every token of every sample",
-        values=_itl,
+        values=latencies.itl,
     ),
-    SampleMetric(name="itl_max_s", unit="s", formula="a sample's longest itl_s", values=_itl_max),
-    SampleMetric(name="e2e_s", unit="s", formula="finish - arrival", values=_e2e),
+    SampleMetric(name="itl_max_s", unit="s", formula="a sample's longest itl_s", values=latencies.itl_max),
+    SampleMetric(name="e2e_s", unit="s", formula="finish - arrival", values=latencies.e2e),
     SampleMetric(
         name="normalized_latency_s",
         unit="s/token",
         formula="(finish - arrival) / output tokens (Yu et al., Orca, OSDI 2022, section 6.2)",
-        values=_normalized,
+        values=latencies.normalized,
     ),
     SampleMetric(
         name="sample_prompt_tokens",

@@ -8,12 +8,8 @@ from typing import Any
 
 from quire.config.slo import SloConfig
 from quire.engine.records import RequestRecord, StepRecord
-from quire.metrics.definitions import (
-    SAMPLE_METRICS,
-    STEP_METRICS,
-    TOTAL_METRICS,
-    keeps,
-)
+from quire.metrics.definitions import SAMPLE_METRICS, STEP_METRICS, TOTAL_METRICS
+from quire.metrics.latencies import keeps
 from quire.metrics.totals import Tally, Totals, recomputed_tokens
 from quire.metrics.values import Values, exact_distribution
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quire.interfaces.attention import HeadTransform, KVCache
+from quire.interfaces.attention import HeadTransform
+from quire.interfaces.kv_cache import KVCache
 from quire.models.layout import qkv_parts
 
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer
+    from quire.interfaces.kv_cache import LayerCache
     from quire.interfaces.ops import Ops
     from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec

@@ -22,7 +22,8 @@ from quire.models.norm import load_norm
 from quire.models.rope import Rope, cos_sin_table
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer
+    from quire.interfaces.kv_cache import LayerCache
     from quire.interfaces.ops import Head, Ops
     from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec

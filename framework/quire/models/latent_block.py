@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from quire.interfaces.attention import LatentCache
+from quire.interfaces.kv_cache import LatentCache
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer
+    from quire.interfaces.kv_cache import LayerCache
     from quire.interfaces.ops import Ops
     from quire.models.linears import Linears
     from quire.models.spec import DecoderSpec

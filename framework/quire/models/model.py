@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.attention import AttentionLayer, LayerCache
+    from quire.interfaces.attention import AttentionLayer
+    from quire.interfaces.kv_cache import LayerCache
     from quire.runtime.batch import Batch
 
 

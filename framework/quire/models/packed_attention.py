@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
-    KVCache,
-    KVCacheSpec,
-    KVGeometry,
-    TensorSpec,
-)
+from quire.interfaces.attention import AttentionBackend, AttentionLayer
+from quire.interfaces.kv_cache import KVCache, KVCacheSpec, KVGeometry, TensorSpec
 from quire.models.packed_texts import TextGroup, group_texts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from quire.models.model import ModelInfo
 from quire.runtime.batch import Batch
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import KVCache
+    from quire.interfaces.kv_cache import KVCache
     from quire.models.decoder import Decoder
     from quire.models.encoder import Head
     from quire.models.packed_texts import PackedTexts
@@ -43,7 +43,7 @@ class DecoderStates(TextModel):
     token_types = 0
 
     def __init__(self, decoder: Decoder, *, hidden_size: int, device: torch.device) -> None:
-        from quire.interfaces.attention import KVCache
+        from quire.interfaces.kv_cache import KVCache
 
         self.info = decoder.info
         self.hidden_size = hidden_size

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import AttentionLayer, KVCache
+from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.kv_cache import KVCache
 
 if TYPE_CHECKING:
     import torch
 
-    from quire.interfaces.attention import AttentionBackend, LayerCache
+    from quire.interfaces.attention import AttentionBackend
+    from quire.interfaces.kv_cache import LayerCache
     from quire.runtime.batch import Batch
 
 ATTENTION_NAME = "quire"

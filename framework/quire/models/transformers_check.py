@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import AttentionBackend, AttentionLayer, KVCache, KVGeometry
+from quire.interfaces.attention import AttentionBackend, AttentionLayer
+from quire.interfaces.kv_cache import KVCache, KVGeometry
 from quire.models.kv_groups import kv_groups
 from quire.runtime.batch import Batch
 

@@ -10,7 +10,8 @@ from quire.models.model import Model, ModelInfo
 from quire.models.transformers_attention import AttentionProbe, AttentionSlot, AttentionStep
 
 if TYPE_CHECKING:
-    from quire.interfaces.attention import AttentionBackend, AttentionLayer, LayerCache
+    from quire.interfaces.attention import AttentionBackend, AttentionLayer
+    from quire.interfaces.kv_cache import LayerCache
     from quire.runtime.batch import Batch
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import KVGeometry, LatentCacheSpec, TensorSpec
+from quire.interfaces.kv_cache import KVGeometry, LatentCacheSpec, TensorSpec
 
 if TYPE_CHECKING:
     import torch

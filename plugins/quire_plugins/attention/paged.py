@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import MissingCapability
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
-    HeadTransform,
+from quire.interfaces.attention import AttentionBackend, AttentionLayer, HeadTransform
+from quire.interfaces.kv_cache import (
     KVCache,
     KVCacheSpec,
     KVGeometry,

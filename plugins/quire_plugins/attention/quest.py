@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import UserError
-from quire.interfaces.attention import AttentionLayer, KVCache, KVCacheSpec, KVGeometry, TensorSpec
+from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.kv_cache import KVCache, KVCacheSpec, KVGeometry, TensorSpec
 from quire_plugins.attention import quest_gpu
 from quire_plugins.attention.gpu import check_gpu
 from quire_plugins.attention.refusals import refused_by

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import AttentionLayer, KVCache
+from quire.interfaces.attention import AttentionLayer
+from quire.interfaces.kv_cache import KVCache
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quire.interfaces.attention import (
-    AttentionBackend,
-    AttentionLayer,
+from quire.interfaces.attention import AttentionBackend, AttentionLayer
+from quire.interfaces.kv_cache import (
     KVCache,
     KVCacheSpec,
     KVGeometry,
