@@ -1,6 +1,6 @@
 """How quire's speed on a CPU grows with what it is given: sequences at once, context, requests that wait.
 
-    python experiments/cpu_growth/measure.py            # about 15 minutes
+    python experiments/cpu_growth/measure.py            # five to fifteen minutes
     python experiments/cpu_growth/measure.py --quick    # about one, to try it
 
 Speed is that of decoding: steps in which every sequence gets one token, prompts excluded. The waiting queue

@@ -17,6 +17,9 @@ from results import spread
 from quire.report.marked_page import main
 
 HERE = Path(__file__).parent
+ACCURACY = HERE.parent / "quantization" / "results.json"
+CONFIGURATIONS = {"quire bf16": "quantization=none", "quire w8a8": "quantization=w8a8"}
+"""By arm: what the study of quantization calls it."""
 STEP_GOALS = {("135m", 1): 0.7, ("0.6b", 1): 0.85}
 """At most so many of vLLM's milliseconds a decode step, by model and batch; others: OTHER_STEPS."""
 OTHER_STEPS = 0.75
@@ -31,10 +34,12 @@ CURVES = (
 
 
 def throughput(report: dict) -> str:
-    """An arm a line: speed, start, memory, and what of quire's time was not the model's."""
+    """An arm a line: speed, start, memory, what of quire's time was not the model's, and its accuracy."""
     runs = report["runs"]
+    accuracy = accuracies()
     own = [name for name in runs if name.startswith("quire")]
     heads = ["arm", "output tokens/s", "prompt tokens/s", "s to first token", "peak MiB", "not the model"]
+    exact = ["perplexity", "known answers", "KL to bf16"]
     rows = []
     for name, made in runs.items():
         profiles = [each["profile"]["exposed"] for each in made if "profile" in each]
@@ -55,9 +60,27 @@ def throughput(report: dict) -> str:
                     spread(against, 2) if (against := report["ratios"][mine].get(name)) else ""
                     for mine in own
                 ),
+                *accuracy.get(name, [""] * len(exact)),
             ]
         )
-    return table([*heads, *(f"{name} is x times" for name in own)], rows) + source(report)
+    return table([*heads, *(f"{name} is x times" for name in own), *exact], rows) + source(report)
+
+
+def accuracies() -> dict[str, list[str]]:
+    """Of quire's arms, as the study of quantization found it: perplexity and known answers of the demo model,
+    and the divergence of next tokens from those of bfloat16, nats a token, on a random model of this shape.
+    """
+    if not ACCURACY.exists():
+        return {}
+    rows = {row["configuration"]: row for row in json.loads(ACCURACY.read_text())["rows"]}
+    return {
+        arm: [
+            f"{rows[configuration]['perplexity']:.2f}",
+            f"{rows[configuration]['known_answers']:.1%}",
+            f"{rows[configuration]['random_135m']['kl']:.5f}",
+        ]
+        for arm, configuration in CONFIGURATIONS.items()
+    }
 
 
 def steps(report: dict) -> str:

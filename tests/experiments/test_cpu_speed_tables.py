@@ -54,3 +54,41 @@ def test_steps_and_linears_by_hand(tmp_path: Path) -> None:
     assert "| 32 | 2.00 | 1.00 [1.00, 1.10] |" in page
     assert "`python x.py`, commit 0123456789ab, a CPU, 2 cores." in page
     assert tables(study, "--check").returncode == 0
+
+
+def test_throughput_and_accuracy_by_hand(tmp_path: Path) -> None:
+    study = tmp_path / "cpu_speed"
+    study.mkdir()
+    for name in ("tables.py", "results.py", "README.md"):
+        shutil.copy(STUDY / name, study)
+    run = {
+        "tokens_per_second": 800.0,
+        "prefill_tokens_per_second": 3000.0,
+        "start_to_first_token": 2.0,
+        "peak_rss_mib": 1400.0,
+        "profile": {"exposed": 0.05},
+    }
+    other = {key: value / 2 for key, value in run.items() if key != "profile"}
+    runs = {"quire bf16": [run], "other": [other]}
+    ratios = {"quire bf16": {"other": [2.0]}, "other": {"quire bf16": [0.5]}}
+    (study / "results.json").write_text(json.dumps({"runs": runs, "ratios": ratios, **SOURCE}))
+    assert tables(study).returncode == 0
+    mine = "| quire bf16 | 800 | 3,000 | 2.0 | 1,400"
+    assert f"{mine} | 5.0 % |  |  |  |  |" in (study / "README.md").read_text()
+
+    names = ("quantization=none", "quantization=w8a8")
+    rows = [
+        {
+            "configuration": name,
+            "perplexity": 28.6,
+            "known_answers": 0.9925,
+            "random_135m": {"kl": 0.5 * place},
+        }
+        for place, name in enumerate(names)
+    ]
+    (tmp_path / "quantization").mkdir()
+    (tmp_path / "quantization" / "results.json").write_text(json.dumps({"rows": rows}))
+    assert tables(study).returncode == 0
+    page = (study / "README.md").read_text()
+    assert f"{mine} | 5.0 % |  | 28.60 | 99.2% | 0.00000 |" in page
+    assert "| 2.00 |  |  |  |" in page
