@@ -3,8 +3,6 @@
 from functools import partial
 
 import pytest
-import torch
-from checkpoints import make_checkpoint
 from deferred import AheadExecutor, check_same, make_engine, results
 
 from quire.engine.request import Request, SamplingParams
@@ -33,14 +31,6 @@ def asked():
         )
         for i in range(7)
     ]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("qwen3")
-    make_checkpoint("qwen3", path)
-    return path
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)

@@ -13,7 +13,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from checkpoints import make_checkpoint
 from deferred import check_same, make_engine, results
 
 from quire.engine.request import Request, SamplingParams
@@ -230,14 +229,6 @@ def test_only_the_calling_thread_lets_others_go_first():
     thread.join()
     assert niceness == [19]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("qwen3")
-    make_checkpoint("qwen3", path)
-    return path
 
 
 @pytest.fixture
