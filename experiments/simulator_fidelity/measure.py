@@ -6,9 +6,9 @@
 
 Every round is four schedulers at two loads and three runs for calibration, which take turns step by step, so
 that what drifts on the machine drifts for all of them; a step takes the median of three measurements. Cost
-models learn from the calibration runs of a round and foretell its other runs, which they never see. The same
-requests come in every round: how much rounds differ is the noise. README.md has the gates and the rule that
-decides which schedulers differ.
+models learn from the calibration runs of a round and foretell its other runs, which they never see. Each
+round has requests of its own, the same for all schedulers. README.md has the gates and the rule that decides
+which schedulers differ.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ MODEL = RECORDS / "model"
 COST_MODELS = ("linear", "monotone")
 ROUNDS = 3
 REQUESTS = 48
-RATES = {"moderate": 1.9, "heavy": 12.0}
-"""Requests a second: below 85% of what the machine can serve, and far above it."""
+HELD_OUT_REQUESTS = {"moderate": 100, "heavy": REQUESTS}
+"""Where there are few, two batches of `static` more or less move the median by a third."""
+RATES = {"moderate": 1.6, "heavy": 12.0}
+"""Requests a second: below 85% of what each scheduler can serve, and far above it."""
 COMPARED = ("e2e_mean", "ttft_mean", "itl_p99")
 """What schedulers are ranked by."""
 COMMON = [  # one thread: two that wait for each other stand still together whenever anything else runs
@@ -48,7 +50,6 @@ COMMON = [  # one thread: two that wait for each other stand still together when
     "engine.overlap=false",  # so that no step is under way when a run's turn is over
     "task.show=0",
     "workload=synthetic",
-    f"workload.requests={REQUESTS}",
     "workload.prompt_mean=200",
     "workload.prompt_sigma=0.8",
     "workload.output_mean=50",
@@ -62,21 +63,26 @@ SCHEDULERS = {
     "static": ["scheduler=static"],
 }
 CALIBRATION = {
-    "calibration_burst": ["scheduler=fcfs", "seed=11"],
-    "calibration_chunks": ["scheduler=sarathi", "scheduler.chunk_tokens=96", "seed=10"],
-    "calibration_poisson": [
-        *("scheduler=prefill_first", "seed=12"),
-        *("workload.arrivals=poisson", f"workload.rate={RATES['moderate']}"),
-    ],
+    name: [*own, f"workload.requests={REQUESTS}"]
+    for name, own in {
+        "calibration_burst": ["scheduler=fcfs", "seed=11"],
+        "calibration_chunks": ["scheduler=sarathi", "scheduler.chunk_tokens=96", "seed=10"],
+        "calibration_poisson": [
+            *("scheduler=prefill_first", "seed=12"),
+            *("workload.arrivals=poisson", f"workload.rate={RATES['moderate']}"),
+        ],
+    }.items()
 }
 HELD_OUT = {
     f"held_out_{load}_{name}": [
-        *(*scheduler, "seed=13", "workload.arrivals=gamma", "workload.cv=1.5", f"workload.rate={rate}"),
+        *(*scheduler, f"workload.requests={HELD_OUT_REQUESTS[load]}"),
+        *("workload.arrivals=gamma", "workload.cv=1.5", f"workload.rate={rate}"),
     ]
     for name, scheduler in SCHEDULERS.items()
     for load, rate in RATES.items()
 }
-RUNS = CALIBRATION | HELD_OUT
+FIRST_SEED = 13
+"""Of the requests of the first round's held-out runs; each round has the next."""
 REAL = ["executor=repeated"]
 """What real runs have and simulated ones have not: see turns.py."""
 
@@ -93,6 +99,12 @@ def make_model() -> None:
     make_checkpoint(MODEL, SHAPES["135m"])
 
 
+def runs_of(number: int) -> dict[str, list[str]]:
+    """A round's runs, each with what sets it apart."""
+    seeded = {name: [*own, f"seed={FIRST_SEED + number}"] for name, own in HELD_OUT.items()}
+    return CALIBRATION | seeded
+
+
 def record(rounds: Iterable[int]) -> None:
     """Real runs, those of a round in turn."""
     import turns
@@ -101,20 +113,25 @@ def record(rounds: Iterable[int]) -> None:
         make_model()
     os.chdir(ROOT)  # the model's path in the overrides is from there
     for number in rounds:
-        turns.record({RECORDS / str(number) / name: [*COMMON, *own, *REAL] for name, own in RUNS.items()})
+        runs = runs_of(number)
+        turns.record({RECORDS / str(number) / name: [*COMMON, *own, *REAL] for name, own in runs.items()})
         print(f"round {number} is recorded", flush=True)
 
 
 def recorded_rounds() -> list[Path]:
     """The rounds that have all their runs, recorded as they are described above."""
     rounds = [RECORDS / str(number) for number in range(ROUNDS)]
-    return [each for each in rounds if all(is_recorded(each / name, name) for name in RUNS)]
+    return [
+        each
+        for each in rounds
+        if all(is_recorded(each / name, own) for name, own in runs_of(int(each.name)).items())
+    ]
 
 
-def is_recorded(directory: Path, name: str) -> bool:
+def is_recorded(directory: Path, own: list[str]) -> bool:
     if not (directory / "measured.json").is_file():
         return False
-    return json.loads((directory / "config.json").read_text())["overrides"] == [*COMMON, *RUNS[name], *REAL]
+    return json.loads((directory / "config.json").read_text())["overrides"] == [*COMMON, *own, *REAL]
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
@@ -151,15 +168,18 @@ def spread(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "p50": float(p50), "p90": float(p90)}
 
 
-def capacity(rounds: list[Path]) -> float:
-    """Requests a second when all are there at once."""
-    found = [json.loads((each / "calibration_burst" / "summary.json").read_text()) for each in rounds]
+def capacity(scheduler: str, rounds: list[Path]) -> float:
+    """Requests a second of a scheduler that always has some."""
+    found = [
+        json.loads((each / f"held_out_heavy_{scheduler}" / "summary.json").read_text()) for each in rounds
+    ]
     return float(np.mean([each["requests_per_s"] for each in found]))
 
 
 def noise(recorded: Path) -> float:
     """How far a measurement of a step lies from the median of the step's three, in relation: the mean."""
-    measured = [json.loads((recorded / name / "measured.json").read_text()) for name in RUNS]
+    names = (*CALIBRATION, *HELD_OUT)
+    measured = [json.loads((recorded / name / "measured.json").read_text()) for name in names]
     seconds_NM = np.concatenate([np.array(each) for each in measured])
     return float(np.abs(seconds_NM / np.median(seconds_NM, axis=1, keepdims=True) - 1.0).mean())
 
@@ -170,9 +190,7 @@ def calibrate(cost_model: str, rounds: list[Path], path: Path) -> None:
 
 
 def simulate(cost_model: str, rounds: list[Path]) -> dict[str, Any]:
-    """Of each run that was held out, what the calibration of its own round makes of it, round by round; the
-    median over the rounds counts: one run in which the machine stood still is outvoted.
-    """
+    """Of each run that was held out, what the calibration of its own round makes of it, round by round."""
     calibrate(cost_model, rounds, HERE / f"{cost_model}.json")  # of all rounds, for other studies
     for each in rounds:
         calibrate(cost_model, [each], each / f"{cost_model}.json")
@@ -180,16 +198,18 @@ def simulate(cost_model: str, rounds: list[Path]) -> dict[str, Any]:
 
 
 def foretold(cost_model: str, rounds: list[Path], name: str) -> dict[str, Any]:
-    """One run of every round beside its simulation."""
-    rows, requests = [], []
+    """One run of every round beside its simulation. Of step errors the median over the rounds counts: one run
+    in which the machine stood still is outvoted. Latencies are those of the requests of all rounds together.
+    """
+    rows, real, simulated = [], list[np.ndarray](), list[np.ndarray]()
     for each in rounds:
         path, target = each / f"{cost_model}.json", each / cost_model / name
         words = ("executor=simulated", f"cost_model={cost_model}", f"cost_model.path={path}")
-        quire(*COMMON, *HELD_OUT[name], *words, f"hydra.run.dir={target}")
+        quire(*COMMON, *runs_of(int(each.name))[name], *words, f"hydra.run.dir={target}")
         errors = step_errors(cost_model, path, each / name)
-        real_N, simulated_N = e2e(each / name), e2e(target)
-        one, other = spread(real_N), spread(simulated_N)
-        requests.append((real_N, simulated_N))
+        real.append(e2e(each / name))
+        simulated.append(e2e(target))
+        one, other = spread(real[-1]), spread(simulated[-1])
         rows.append(
             {
                 "step_mape": float(np.abs(errors).mean()),
@@ -199,10 +219,12 @@ def foretold(cost_model: str, rounds: list[Path], name: str) -> dict[str, Any]:
                 "compared": {"real": compared(each / name), "simulated": compared(target)},
             }
         )
-    real_N, simulated_N = np.median(np.array(requests), axis=0)
+    real_N, simulated_N = np.concatenate(real), np.concatenate(simulated)
+    one, other = spread(real_N), spread(simulated_N)
     return {
         "step_mape": median(row["step_mape"] for row in rows),
-        "e2e_error": {key: median(row["e2e_error"][key] for row in rows) for key in ("mean", "p50", "p90")},
+        "e2e_seconds": {"real": one, "simulated": other},
+        "e2e_error": {key: other[key] / one[key] - 1.0 for key in one},
         "rounds": rows,
         "requests": {"real": real_N.tolist(), "simulated": simulated_N.tolist()},
     }
@@ -280,7 +302,7 @@ def draw(results: dict[str, Any]) -> None:
             axis.scatter(requests["real"], requests["simulated"], s=9, label=name)
         limit = axis.get_xlim()[1]
         axis.plot([0, limit], [0, limit], color="grey", linewidth=0.8)
-        axis.set(title=f"{load} load", xlabel="end to end, median of the real runs (s)")
+        axis.set(title=f"{load} load", xlabel="end to end, real (s)")
     axes[0].set_ylabel("end to end, simulated, cost_model=monotone (s)")
     axes[0].legend()
     figure.tight_layout()
@@ -293,17 +315,20 @@ def report() -> None:
     rounds = recorded_rounds()
     if not rounds:
         sys.exit("no round has all its runs; record them first")
-    served = capacity(rounds)
+    served = {name: capacity(name, rounds) for name in SCHEDULERS}
     results: dict[str, Any] = {
         "command": command_line("experiments/simulator_fidelity/measure.py"),
         "commit": commit_of(Path(__file__)),
         "python": platform.python_version(),
         "machine": describe_machine(),
-        "overrides": {name: [*COMMON, *overrides, *REAL] for name, overrides in RUNS.items()},
+        "overrides": {
+            each.name: {name: [*COMMON, *own, *REAL] for name, own in runs_of(int(each.name)).items()}
+            for each in rounds
+        },
         "rounds": len(rounds),
         "measurement_noise": {str(each.name): noise(each) for each in rounds},
         "capacity_requests_per_s": served,
-        "load": {name: rate / served for name, rate in RATES.items()},
+        "load": {load: {name: rate / served[name] for name in SCHEDULERS} for load, rate in RATES.items()},
     }
     for cost_model in COST_MODELS:
         found = simulate(cost_model, rounds)

@@ -168,7 +168,7 @@ class LLM:
         whole: dict[str, Completion] = {}
         with self._streams.engine() as deliver:
             try:
-                for outputs in serve(engine, completions.watch(requests)):
+                for outputs in serve(engine, completions.watch(requests), whole=True):
                     deliver([output for output in outputs if output.request_id not in ours])
                     engine.take_records()
                     answers = [output for output in outputs if output.request_id in ours]

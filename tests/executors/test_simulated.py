@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import io
 import json
@@ -11,6 +10,7 @@ from contextlib import closing
 from functools import cached_property
 from itertools import pairwise
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -104,7 +104,7 @@ def plans_of(run: Run, clock: Clock) -> tuple[list, list]:
 
         def note(plan):
             # what a preempted sequence is told again holds sampled tokens, which a simulation makes up
-            plans.append([dataclasses.replace(row, newcomer=None) for row in plan.rows])
+            plans.append([msgspec.structs.replace(row, newcomer=None) for row in plan.rows])
             submit(plan)
 
         engine._executor.submit = note

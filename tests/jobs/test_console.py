@@ -73,11 +73,12 @@ def test_progress_is_shown_at_intervals_and_at_the_end(monkeypatch, terminal, ev
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     screen = io.StringIO()
     console = Console(file=screen, width=120, force_terminal=terminal, highlight=False)
-    engine = SimpleNamespace(num_running=3, num_waiting=4)
+    engine = SimpleNamespace(num_running=3, num_waiting=4, num_generated=7)
     with ServingProgress(console, engine=engine, total=5, label="serving") as progress:
         for seconds, done in ((0.5, 1), (0.6, 2), (1.0, 3)):
             now[0] = 100.0 + seconds * every
-            progress.update(done=done, tokens=10)
+            engine.num_generated += 10
+            progress.step(done=done)
     shown = screen.getvalue()
     assert ("1/5" in shown, "2/5" in shown) == (False, False)
     rate = f"{30 / every:,.0f} tokens/s  3 running  4 waiting"

@@ -125,7 +125,7 @@ def simulate(
     summary, records = Summary(), list[RequestRecord]()
     token_ids: dict[str, list[int]] = defaultdict(list)
     stream = noted(requests if dress is None else dress(requests, seed))
-    for outputs in serve(engine, stream, follow=follow if workload.reacts else None):
+    for outputs in serve(engine, stream, follow=follow if workload.reacts else None, whole=True):
         for step in engine.take_records():
             summary.add_step(step)
         for output in outputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from quire.clock import Clock
@@ -10,8 +10,9 @@ from quire.engine.audience import Audience
 from quire.engine.finish import finish_reason
 from quire.engine.outputs import SequenceOutput
 from quire.engine.plan import Row, RowResult
+from quire.engine.records import RequestRecord
 from quire.engine.roster import Roster
-from quire.engine.sequence import FinishReason, Sequence
+from quire.engine.sequence import FinishReason, Sequence, Status
 from quire.interfaces.allocator import KVAllocator
 
 Sampled = list[tuple[Sequence, RowResult]]
@@ -37,15 +38,30 @@ class Delivery:
         self._audience = audience
         self._eos_token_ids = eos_token_ids
         self._clock = clock
-        self._outputs: list[SequenceOutput] = []
+        self.num_tokens = 0
+        """Delivered since the beginning."""
+        self._last: list[SequenceOutput] = []
+        """Last pieces, which nobody has taken yet."""
+        self._untold: list[Sequence] = []
+        """Who has news that are to be told before its end."""
 
     def __len__(self) -> int:
-        """Outputs that nobody has taken yet."""
-        return len(self._outputs)
+        """Last pieces that nobody has taken yet."""
+        return len(self._last)
 
-    def take_outputs(self) -> list[SequenceOutput]:
-        """Those since the last call."""
-        outputs, self._outputs = self._outputs, []
+    def take_outputs(self, lets: Callable[[int], bool]) -> list[SequenceOutput]:
+        """First and last pieces since the last call, and if `lets` says of their number that they may go, a
+        piece of each other sequence that has news.
+        """
+        outputs, self._last = self._last, []
+        living = [sequence for sequence in self._untold if sequence.status is not Status.FINISHED]
+        begun = [sequence for sequence in living if sequence.news.num_told]
+        if begun and not lets(len(begun)):
+            living = [sequence for sequence in living if not sequence.news.num_told]
+            self._untold = begun
+        else:
+            self._untold = []
+        outputs += map(self._piece, living)
         return outputs
 
     def take_in(self, results: Iterable[tuple[Sequence, Row, RowResult]], now: float) -> Sampled:
@@ -65,10 +81,11 @@ class Delivery:
                 sampled.append((sequence, outcome))
         return sampled
 
-    def deliver(self, sampled: Sampled, texts: list[str], now: float) -> None:
-        """Pass on each sequence's newest token and its text; end or fork the sequence where that is due."""
-        for (sequence, outcome), text in zip(sampled, texts, strict=True):
-            self._deliver(sequence, outcome, text, now)
+    def deliver(self, sampled: Sampled, now: float) -> None:
+        """Pass on each sequence's newest token; end or fork the sequence where that is due."""
+        self.num_tokens += len(sampled)
+        for sequence, outcome in sampled:
+            self._deliver(sequence, outcome, now)
 
     def finish(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """End a sequence that did not end by its own token, and samples that were to be forked from it."""
@@ -78,52 +95,42 @@ class Delivery:
             record = replace(
                 sequence.record, sample=index, finish=now, finish_reason=reason.value, error=error
             )
-            self._outputs.append(
-                SequenceOutput(
-                    request_id=sequence.request.id,
-                    index=index,
-                    token_ids=(),
-                    text=sequence.text.flush() if sequence.text is not None else "",
-                    finish_reason=reason,
-                    error=error,
-                    record=record,
-                )
-            )
+            self._last.append(self._piece(sequence, record))
         self._end(sequence, output_tokens=None)
 
-    def _deliver(self, sequence: Sequence, outcome: RowResult, text: str, now: float) -> None:
-        first = sequence.num_output_tokens == 1
+    def _deliver(self, sequence: Sequence, outcome: RowResult, now: float) -> None:
+        news = sequence.news
+        news.add(outcome.logprobs)
         reason = finish_reason(sequence, self._eos_token_ids)
         if reason is not None:
-            text += sequence.text.flush() if sequence.text is not None else ""
             sequence.record.finish = now
             sequence.record.finish_reason = reason.value
-        self._outputs.append(
-            SequenceOutput(
-                request_id=sequence.request.id,
-                index=sequence.index,
-                token_ids=(sequence.tokens[-1],),
-                text=text,
-                logprobs=() if outcome.logprobs is None else (outcome.logprobs,),
-                prompt_logprobs=tuple(sequence.prompt_logprobs) if first else (),
-                finish_reason=reason,
-                record=sequence.record if reason is not None else None,
-            )
-        )
-        if first and sequence.index == 0:
+            self._last.append(self._piece(sequence, sequence.record))
+        elif news.num_tokens == 1 and not sequence.whole:
+            self._untold.append(sequence)
+        if sequence.index == 0 and sequence.num_output_tokens == 1:
             for child in self._roster.fork(sequence):
                 self._audience.forked(child)
         if reason is not None:
             self._end(sequence, output_tokens=sequence.num_output_tokens)
 
+    def _piece(self, sequence: Sequence, record: RequestRecord | None = None) -> SequenceOutput:
+        """What the caller does not know of it yet; the last piece has its record."""
+        first = not sequence.news.num_told
+        token_ids, text, logprobs = sequence.news.take(last=record is not None)
+        return SequenceOutput(
+            request_id=sequence.request.id,
+            index=sequence.index if record is None else record.sample,
+            token_ids=token_ids,
+            text=text,
+            logprobs=logprobs,
+            prompt_logprobs=tuple(sequence.prompt_logprobs) if first and token_ids else (),
+            finish_reason=None if record is None else FinishReason(record.finish_reason),
+            error=None if record is None else record.error,
+            record=record,
+        )
+
     def _end(self, sequence: Sequence, *, output_tokens: int | None) -> None:
-        """Forget a sequence whose last output is on its way; `output_tokens` if it came to its own end."""
+        """Forget a sequence whose last piece is on its way; `output_tokens` if it came to its own end."""
         self._roster.end(sequence)
         self._audience.ended(sequence, output_tokens)
-
-
-def detokenise(sampled: Sampled) -> list[str]:
-    """What the newest token of each sequence adds to its text."""
-    return [
-        "" if sequence.text is None else sequence.text.append(sequence.tokens[-1:]) for sequence, _ in sampled
-    ]

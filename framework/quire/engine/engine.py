@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from quire.clock import Clock
 from quire.engine.admission import Admission, longest_sequence
 from quire.engine.audience import Audience
 from quire.engine.config import EngineConfig
-from quire.engine.delivery import Delivery, detokenise
+from quire.engine.delivery import Delivery
 from quire.engine.dispatch import Dispatch
 from quire.engine.flight import Flight, Preemptions
 from quire.engine.outputs import SequenceOutput
@@ -47,6 +47,11 @@ from quire.models.model import ModelInfo
 
 if TYPE_CHECKING:
     from quire.text.tokenizer import Tokenizer
+
+
+def _always(pieces: int) -> bool:
+    del pieces
+    return True
 
 
 class SchedulerStuck(RuntimeError):
@@ -149,12 +154,20 @@ class Engine:
         """Whether another `step` would do or deliver something."""
         return bool(self._roster or self._flights or self._delivery)
 
-    def add(self, request: Request) -> None:
-        """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then."""
+    @property
+    def num_generated(self) -> int:
+        """Tokens that sequences have got since the engine was made."""
+        return self._delivery.num_tokens
+
+    def add(self, request: Request, *, whole: bool = False) -> None:
+        """Queue a request. Raises RequestRefused if it can never be served; nothing has changed then.
+
+        With `whole` each sample comes as one piece, when it has ended: cheaper where nobody reads along.
+        """
         self._roster.check_name(request)
         declared = self._admission.declared_tokens(request)
         now = self.clock.now()
-        sequence = self._roster.first(request, max_tokens=declared, now=now)
+        sequence = self._roster.first(request, max_tokens=declared, whole=whole, now=now)
         self._audience.check(sequence, now)
         self._roster.enter(sequence)
         self._audience.entered(sequence)
@@ -166,13 +179,18 @@ class Engine:
             self._delivery.finish(sequence, FinishReason.ABORT)
         return bool(sequences)
 
-    def step(self) -> list[SequenceOutput]:
-        """Schedule and submit one step, commit the oldest one that is due, and return what is new."""
+    def step(self, *, lets: Callable[[int], bool] = _always) -> list[SequenceOutput]:
+        """Schedule and submit one step, commit the oldest one that is due, and return what is new.
+
+        The first and the last piece of a sample always come. Of those between, `lets(number)` says whether
+        so many may come now; what it holds back comes in one piece with that of a later step.
+        """
         self._watch.turn(IDLE if self._rested else "output")
         submitted = len(self._flights) < self._depth and self._schedule()
         if self._flights and (not submitted or len(self._flights) >= self._depth):
             self._commit()
-        outputs = self._delivery.take_outputs()
+        outputs = self._delivery.take_outputs(lets)
+        self._watch.lap("detokenise")
         self._rested = not self.has_work
         return outputs
 
@@ -274,10 +292,7 @@ class Engine:
         self._watch.add_step(flight.plan, result)
         now = self.clock.now()
         sampled = self._delivery.take_in(flight.landing(result), now)
-        self._watch.lap("commit")
-        texts = detokenise(sampled)
-        self._watch.lap("detokenise")
-        self._delivery.deliver(sampled, texts, now)
+        self._delivery.deliver(sampled, now)
         record = StepRecord.of(
             flight,
             result,

@@ -1,16 +1,15 @@
-"""What the engine hands back: pieces of output as they come. (Not frozen for speed: `quire.engine.plan`.)"""
+"""What the engine hands back: pieces of output as they come."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from quire.engine.plan import TokenLogprobs
 from quire.engine.records import RequestRecord
 from quire.engine.sequence import FinishReason
 
 
-@dataclass(kw_only=True, slots=True)
-class SequenceOutput:
+class SequenceOutput(msgspec.Struct, kw_only=True, array_like=True, omit_defaults=True):
     """News of one sample of a request. Pieces come in order; the last one has a `finish_reason`.
 
     `text` is what the new tokens add to the text; characters that a stop string or an unfinished multi-byte

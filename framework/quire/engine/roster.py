@@ -67,10 +67,10 @@ class Roster:
                 "served"
             )
 
-    def first(self, request: Request, *, max_tokens: int, now: float) -> Sequence:
-        """The request's first sequence, which has not entered yet."""
+    def first(self, request: Request, *, max_tokens: int, whole: bool, now: float) -> Sequence:
+        """The request's first sequence, which has not entered yet; `whole` if it is to come in one piece."""
         arrival = now if request.arrival_time is None else request.arrival_time
-        return self._make(request, 0, self._next_order, arrival, max_tokens)
+        return self._make(request, 0, self._next_order, arrival, max_tokens, whole)
 
     def enter(self, sequence: Sequence) -> None:
         """A request's first sequence waits from now on."""
@@ -89,7 +89,12 @@ class Roster:
         children: list[Sequence] = []
         for index in range(1, parent.sampling.n):
             child = self._make(
-                parent.request, index, parent.order + index, parent.arrival_time, parent.max_tokens
+                parent.request,
+                index,
+                parent.order + index,
+                parent.arrival_time,
+                parent.max_tokens,
+                parent.whole,
             )
             if len(self.running) < self._max_sequences and child.view.shares_prefixes:
                 child.num_computed = self._allocator.fork(parent.view, child.view)
@@ -136,7 +141,9 @@ class Roster:
         self.running.remove(sequence)
         self._dispatch.release(sequence)
 
-    def _make(self, request: Request, index: int, order: int, arrival: float, max_tokens: int) -> Sequence:
+    def _make(
+        self, request: Request, index: int, order: int, arrival: float, max_tokens: int, whole: bool
+    ) -> Sequence:
         text = None
         if self._tokenizer is not None:
             sampling = request.sampling
@@ -151,6 +158,7 @@ class Roster:
             output_limit=request.forced_output_tokens or max_tokens,
             tokens=list(request.prompt_token_ids),
             text=text,
+            whole=whole,
             record=RequestRecord(
                 request_id=request.id,
                 sample=index,

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence as TokenIds
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING
 
+from quire.engine.news import News
 from quire.engine.plan import TokenLogprobs
 from quire.engine.records import RequestRecord
 from quire.engine.request import Request, SamplingParams
@@ -159,13 +160,17 @@ class Sequence:
     """How many block table entries of each KV group the runner knows."""
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
     """Those computed so far, chunk by chunk."""
-    text: TextStream | None = None
+    text: InitVar[TextStream | None] = None
     """Its incremental detokeniser; None in an engine without a tokenizer."""
+    whole: bool = False
+    """Whether the caller wants one piece, when it has ended."""
     record: RequestRecord
+    news: News = field(init=False)
     view: SequenceView = field(init=False)
     num_prompt_tokens: int = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, text: TextStream | None) -> None:
+        self.news = News(tokens=self.tokens, text=text)
         self.view = SequenceView(self)
         self.num_prompt_tokens = len(self.request.prompt_token_ids)
 

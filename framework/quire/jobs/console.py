@@ -82,6 +82,13 @@ class ServingProgress(JobProgress):
     def __init__(self, console: Console, *, engine: Engine, total: int, label: str) -> None:
         super().__init__(console, total=total, label=label, unit="requests")
         self._engine = engine
+        self._made = engine.num_generated
+
+    def step(self, *, done: int) -> None:
+        """So many requests are done. Called after each step of the engine."""
+        made = self._engine.num_generated
+        self.update(done=done, tokens=made - self._made)
+        self._made = made
 
     def _queues(self) -> str:
         return f"  {self._engine.num_running} running  {self._engine.num_waiting} waiting"

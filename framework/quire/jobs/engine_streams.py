@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class EngineStreams:
             self._lock.release()
 
     @contextmanager
-    def engine(self) -> Generator[Callable[[Sequence[SequenceOutput]], None]]:
+    def engine(self) -> Generator[Callable[[list[SequenceOutput]], None]]:
         """The engine for the calling thread alone; others wait.
 
         Outputs of streams that its steps bring are to be given to the function that this yields.
@@ -71,6 +71,6 @@ class EngineStreams:
                 self._client = None
 
 
-def _no_streams(outputs: Sequence[SequenceOutput]) -> None:
+def _no_streams(outputs: list[SequenceOutput]) -> None:
     """The last words of what an interrupt cut short, at most."""
     del outputs

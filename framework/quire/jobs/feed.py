@@ -23,8 +23,10 @@ def serve(
     *,
     max_waiting: int | None = None,
     follow: Follow | None = None,
+    whole: bool = False,
 ) -> Iterator[list[SequenceOutput]]:
-    """Serve `requests` (in order of arrival) and yield what each step brings, a refusal as an ERROR.
+    """Serve `requests` (in order of arrival) and yield what each step brings, a refusal as an ERROR. With
+    `whole` that is nothing of a sample before it has ended, then all of it in one piece.
 
     The load is open: a request is added when its `arrival_time`, in seconds from now, has come, however many
     are served. One without an arrival time is added at once, or when fewer than `max_waiting` wait, so that
@@ -43,14 +45,14 @@ def serve(
             upcoming.pop()
             if living is not None:
                 living.add(request)
-            news += _add(engine, _shifted(request, origin))
-        if engine.has_work:
+            news += _add(engine, _shifted(request, origin), whole=whole)
+        if stepped := engine.has_work:
             news += engine.step()
         elif not news and (arrival := upcoming.next_arrival()) is not None:
             engine.clock.sleep_until(origin + arrival)
         if living is not None and news:
             living.end(news, engine.clock.now() - origin)
-        if news:
+        if news or stepped:
             yield news
 
 
@@ -148,9 +150,9 @@ def _shifted(request: Request, origin: float) -> Request:
     return replace(request, arrival_time=request.arrival_time + origin, deadline=deadline)
 
 
-def _add(engine: Engine, request: Request) -> list[SequenceOutput]:
+def _add(engine: Engine, request: Request, *, whole: bool) -> list[SequenceOutput]:
     try:
-        engine.add(request)
+        engine.add(request, whole=whole)
         return []
     except RequestRefused as refusal:
         now, error = engine.clock.now(), str(refusal)

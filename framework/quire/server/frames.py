@@ -18,6 +18,8 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads that `data` completes."""
+        if not self._buffer and int.from_bytes(data[:_HEADER], "little") == len(data) - _HEADER:
+            return [data[_HEADER:]]  # one frame by itself is what mostly comes
         buffer = self._buffer
         buffer += data
         payloads: list[bytes] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from quire.engine.engine import Engine
@@ -24,8 +23,8 @@ from quire.server.messages import (
     Stats,
     Stop,
 )
-from quire.server.outbox import Outbox
 from quire.server.tally import Tally
+from quire.server.throttle import Throttle
 
 
 class EngineHost:
@@ -35,7 +34,7 @@ class EngineHost:
         self._engine = engine
         self._link = link
         self._tally = Tally(engine)
-        self._outbox = Outbox(rate=limits.stream_pieces_per_second)
+        self._throttle = Throttle(clock=engine.clock, rate=limits.stream_pieces_per_second)
         self._checks_memory = limits.check_memory
         self._seen = 0
         self._told = (0, 0)
@@ -47,18 +46,17 @@ class EngineHost:
             for command in self._link.receive(wait=not self._engine.has_work):
                 self._obey(command)
             if self._engine.has_work:
-                self.deliver(self._engine.step())
+                self.deliver(self._engine.step(lets=self._throttle.lets))
                 if self._checks_memory and not self._engine.has_work:
                     self._check_memory()
 
-    def deliver(self, outputs: Sequence[SequenceOutput]) -> None:
+    def deliver(self, outputs: list[SequenceOutput]) -> None:
         """Send what a step brought, if it is news to the client."""
-        self._tally.add(outputs)
-        news = self._outbox.pass_on(outputs, self._engine.clock.now())
+        self._tally.update()
         queue = (self._seen, self._engine.num_waiting)
-        if news or queue != self._told:
+        if outputs or queue != self._told:
             self._told = queue
-            self._link.send(Outputs(outputs=news, seen=queue[0], waiting=queue[1]))
+            self._link.send(Outputs(outputs=outputs, seen=queue[0], waiting=queue[1]))
 
     def _check_memory(self) -> None:
         allocator = self._engine.allocator
@@ -88,9 +86,6 @@ class EngineHost:
         if request.deadline is not None:
             request = replace(request, deadline=request.deadline + self._engine.clock.now())
         try:
-            self._engine.add(request)
+            self._engine.add(request, whole=command.whole)
         except RequestRefused as refusal:
             self._link.send(Refused(request_id=request.id, reason=str(refusal)))
-            return
-        if command.whole:
-            self._outbox.hold(request.id, samples=request.sampling.n)

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -98,7 +98,7 @@ class LocalEngineClient(DispatchingClient):
         return self._loop
 
     @contextmanager
-    def borrow(self) -> Generator[Callable[[Sequence[SequenceOutput]], None]]:
+    def borrow(self) -> Generator[Callable[[list[SequenceOutput]], None]]:
         """The engine for the calling thread; meanwhile this client's thread rests.
 
         Steps that the borrower makes bring outputs of streams, too: they are to be given to the function that

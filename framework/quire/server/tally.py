@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from quire.engine.engine import Engine
-from quire.engine.outputs import SequenceOutput
 from quire.server.client import EngineStats
 
 
@@ -16,14 +13,13 @@ class Tally:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._steps = self._preemptions = self._computed = self._generated = 0
+        self._steps = self._preemptions = self._computed = 0
         self._busy = self._scheduling = 0.0
         self._before = engine.allocator.stats()
+        self._generated_before = engine.num_generated
 
-    def add(self, outputs: Iterable[SequenceOutput]) -> None:
-        """A step has been made, and brought these."""
-        for output in outputs:
-            self._generated += len(output.token_ids)
+    def update(self) -> None:
+        """A step has been made."""
         for record in self._engine.take_records():
             self._steps += 1
             self._preemptions += record.num_preempted
@@ -46,7 +42,7 @@ class Tally:
             evictions=kv.evictions - self._before.evictions,
             steps=self._steps,
             computed_tokens=self._computed,
-            generated_tokens=self._generated,
+            generated_tokens=self._engine.num_generated - self._generated_before,
             busy_seconds=self._busy,
             schedule_seconds=self._scheduling,
         )

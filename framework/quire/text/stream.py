@@ -39,6 +39,11 @@ class TextStream:
         self._stopped = False
 
     @property
+    def may_stop(self) -> bool:
+        """Whether there are stop strings to look for."""
+        return bool(self._stop)
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop string is there: the text has ended, whatever is appended."""
         return self._stopped

@@ -86,12 +86,10 @@ class BenchTask(Task):
             try:
                 with recording, progress:
                     try:
-                        for outputs in serve(engine, completions.watch(requests), follow=follow):
+                        for outputs in serve(engine, completions.watch(requests), follow=follow, whole=True):
                             recording.take(outputs)
                             findings.add(completions.take(outputs))
-                            progress.update(
-                                done=findings.ended, tokens=sum(len(output.token_ids) for output in outputs)
-                            )
+                            progress.step(done=findings.ended)
                     finally:
                         notes = dict(workload.notes())
                         recording.extra = {**findings.scores(), **({"workload": notes} if notes else {})}

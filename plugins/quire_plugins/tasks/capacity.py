@@ -159,12 +159,11 @@ class CapacityTask(Task):
                 ServingProgress(run.console, engine=engine, total=len(workload), label=label) as progress,
             ):
                 follow = workload.on_end if workload.reacts else None
-                for outputs in serve(engine, chain((first,), requests), follow=follow):
+                for outputs in serve(engine, chain((first,), requests), follow=follow, whole=True):
                     recording.take(outputs)
                     ended = [each.record for each in outputs if each.record is not None]
                     records += ended
-                    tokens = sum(len(output.token_ids) for output in outputs)
-                    progress.update(done=len(records), tokens=tokens)
+                    progress.step(done=len(records))
                     if any(shortfall.add(record) for record in ended) and len(records) < len(workload):
                         recording.extra["ended_early"] = "it was sure to miss an objective"
                         break

@@ -178,14 +178,13 @@ class GenerateTask(Task):
             ahead = max(_READ_AHEAD, run.config.engine.max_sequences)
             try:
                 with Recording(run=run, engine=engine) as recording, progress:
-                    for outputs in serve(engine, completions.watch(job.requests()), max_waiting=ahead):
+                    for outputs in serve(
+                        engine, completions.watch(job.requests()), max_waiting=ahead, whole=True
+                    ):
                         recording.take(outputs)
                         job.finish(completions.take(outputs))
-                        progress.update(
-                            done=files.written + files.errors.count,
-                            tokens=sum(len(output.token_ids) for output in outputs),
-                        )
-                    progress.update(done=files.written + files.errors.count, tokens=0)
+                        progress.step(done=files.written + files.errors.count)
+                    progress.step(done=files.written + files.errors.count)
             finally:
                 left = todo - files.written - files.errors.count
                 report = f"{files.written} results written to {journal}"

@@ -25,6 +25,10 @@ DONE = b"data: [DONE]\n\n"
 _COMMENT = b": waiting\n\n"
 
 
+class Last(bytes):
+    """Events with which the answer ends: they go in one write with its end, when all is cleaned up."""
+
+
 class ClientGone(Exception):
     """Nobody is there any more to answer."""
 
@@ -102,22 +106,26 @@ class EventStream(Response):
             await _end(delivery)
         error = delivery.exception()
         if error is None:
-            await self._send(send, b"", more=False)
-        elif not self._started or not isinstance(error, Exception):
+            return
+        if not self._started or not isinstance(error, Exception):
             raise error
-        else:
-            await self._send(send, self._on_error(as_api_error(error)), more=False)
-            note(scope, error=str(error))
-            if as_api_error(error).code == "internal_error":
-                _log.error("a stream broke", exc_info=error)
+        await self._send(send, self._on_error(as_api_error(error)), more=False)
+        note(scope, error=str(error))
+        if as_api_error(error).code == "internal_error":
+            _log.error("a stream broke", exc_info=error)
 
     def _is_stuck(self, now: float) -> bool:
         return self._sending_since is not None and now - self._sending_since >= self._config.send_seconds
 
     async def _deliver(self, send: Send) -> None:
+        end = b""
         async with contextlib.aclosing(self._events) as events:
             async for data in events:
-                await self._send(send, data)
+                if isinstance(data, Last):
+                    end = data
+                else:
+                    await self._send(send, data)
+        await self._send(send, end, more=False)
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
         now = asyncio.get_running_loop().time

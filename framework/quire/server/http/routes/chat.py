@@ -26,7 +26,7 @@ from quire.server.http.errors import ApiError
 from quire.server.http.generation import pieces
 from quire.server.http.messages import Message
 from quire.server.http.sampling import SamplingFields
-from quire.server.http.streaming import DONE, EventStream, event, unless_gone
+from quire.server.http.streaming import DONE, EventStream, Last, event, unless_gone
 from quire.server.http.tools import NamedTool, Tool, ToolsAsked, functions_of, tools_asked
 from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
@@ -153,6 +153,7 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
     fields, usage, choices = job.fields, job.usage(), job.choices(context)
     head = job.head("chat.completion.chunk")
     chunk = head | ({"usage": None} if fields.includes_usage else {})
+    living, end = len(choices), b""
     try:
         asked = pieces(context.client, [job.request], trace=trace_of(http.scope))
         async with contextlib.aclosing(asked) as outputs:
@@ -164,10 +165,13 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
                 for choice in choices[output.index].chunks(output):
                     chunk["choices"] = (choice,)
                     events += event(chunk)
-                if events:
+                living -= output.finish_reason is not None
+                if not living:
+                    end = events
+                elif events:
                     yield events
         if fields.includes_usage:
-            yield event({**head, "choices": (), "usage": usage.completion_form()})
-        yield DONE
+            end += event({**head, "choices": (), "usage": usage.completion_form()})
+        yield Last(end + DONE)
     finally:
         note(http.scope, **usage.log_form())

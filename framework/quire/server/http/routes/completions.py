@@ -27,7 +27,7 @@ from quire.server.http.generation import pieces
 from quire.server.http.grammar import sampling_extra
 from quire.server.http.prompts import Prompt, PromptField, check_total_length, read_prompts
 from quire.server.http.sampling import SamplingFields
-from quire.server.http.streaming import DONE, EventStream, event, unless_gone
+from quire.server.http.streaming import DONE, EventStream, Last, event, unless_gone
 from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
 
@@ -197,6 +197,7 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
     fields, usage, n = job.fields, job.usage(), job.fields.samples
     choices = [job.choice(index // n, index, context) for index in range(len(job.prompts) * n)]
     head = job.head | ({"usage": None} if fields.includes_usage else {})
+    living, end = len(choices), b""
     try:
         asked = pieces(context.client, job.requests, trace=trace_of(http.scope))
         async with contextlib.aclosing(asked) as outputs:
@@ -207,9 +208,13 @@ async def _events(job: _Job, http: HttpRequest, context: ServerContext) -> Async
                     if fields.continuous_usage:
                         head["usage"] = usage.completion_form()
                     head["choices"] = (choice,)
-                    yield event(head)
+                    living -= output.finish_reason is not None
+                    if living:
+                        yield event(head)
+                    else:
+                        end = event(head)
         if fields.includes_usage:
-            yield event({**job.head, "choices": (), "usage": usage.completion_form()})
-        yield DONE
+            end += event({**job.head, "choices": (), "usage": usage.completion_form()})
+        yield Last(end + DONE)
     finally:
         note(http.scope, **usage.log_form())
