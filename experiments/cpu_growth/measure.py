@@ -38,7 +38,7 @@ from workload import SHAPES, make_checkpoint  # noqa: E402
 
 RUNNING = 64
 """Sequences that run while others wait."""
-SCHEDULING = ("schedule", "dispatch", "commit", "output")
+SCHEDULING = ("schedule", "dispatch", "commit", "tell", "output")
 """Phases of the engine's thread that could grow with the queue."""
 
 

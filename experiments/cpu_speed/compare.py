@@ -4,7 +4,8 @@
 
 Each arm is a process of its own, in its engine's own environment; a peer that is not installed is reported as
 missing (install_peers.py installs them). Arms take turns, every other round in the opposite order, so that a
-machine whose speed drifts treats them alike. Ratios are formed within a round.
+machine whose speed drifts treats them alike. Ratios are formed within a round. A run that was cut off goes on
+when the same command is given again (journal.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from journal import open_journal
 from peers import DEFAULT_DIRECTORY, PEERS, Peer
 from results import plot, print_table, ratios
 from workload import SHAPES, make_checkpoint, make_requests
 
-from quire.jobs.provenance import command_line, commit_of, describe_machine
 from quire.registry import load_registry
 
 HERE = Path(__file__).parent
@@ -139,6 +139,9 @@ def main() -> None:
         "--arms", nargs="+", metavar="WORD", help="only arms whose name has one of these words"
     )
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="a .png goes beside it")
+    parser.add_argument(
+        "--fresh", action="store_true", help="discard what a run that was cut off has measured"
+    )
     arguments = parser.parse_args()
     words = [word.lower() for word in arguments.arms or [""]]
     chosen = {
@@ -151,24 +154,27 @@ def main() -> None:
     missing = {name: arm.missing for name, arm in chosen.items() if arm.missing is not None}
     for name, why in missing.items():
         print(f"missing: {name}: {why}")
+    versions = {name: arm.versions for name, arm in present.items()}
+    journal = open_journal(parser, arguments, script=Path(__file__), versions=versions)
     with tempfile.TemporaryDirectory() as directory:
         tokens_in, tokens_out = prepare(Path(directory), arguments.shape, arguments.requests, chosen)
-        for turn in range(arguments.rounds):
-            for name in list(present)[:: 1 if turn % 2 == 0 else -1]:
-                runs[name].append(run_arm(name, present[name], Path(directory)))
-                speed = runs[name][-1]["tokens_per_second"]
-                print(f"round {turn + 1} of {arguments.rounds}, {name}: {speed:.1f} tokens/s", flush=True)
+
+        def measure(name: str) -> dict:
+            return run_arm(name, present[name], Path(directory))
+
+        for turn, name, result in journal.turns(present, rounds=arguments.rounds, measure=measure):
+            runs[name].append(result)
+            speed = result["tokens_per_second"]
+            print(f"round {turn} of {arguments.rounds}, {name}: {speed:.1f} tokens/s", flush=True)
     report = {
-        "command": command_line("experiments/cpu_speed/compare.py"),
-        "commit": commit_of(Path(__file__)),
-        "machine": describe_machine(),
-        "python": platform.python_version(),
+        **journal.provenance(Path(__file__)),
+        "python": journal.head["python"],
         "shape": arguments.shape,
         "requests": arguments.requests,
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
         "missing": missing,
-        "versions": {name: arm.versions for name, arm in present.items()},
+        "versions": versions,
         "median_tokens_per_second": {
             name: statistics.median(each["tokens_per_second"] for each in made) for name, made in runs.items()
         },
@@ -176,6 +182,7 @@ def main() -> None:
         "runs": runs,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    journal.remove()
     print_table(report)
     plot(report, arguments.out.with_suffix(".png"))
 

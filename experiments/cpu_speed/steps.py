@@ -5,7 +5,8 @@
 Each arm is a process of its own that drives the engine, and arms take turns, every other round in the
 opposite order; vLLM, tuned as its guide says, is among them where install_peers.py put it. Long contexts also
 compare attention=paged with attention=sdpa. quire is given the KV that the largest batch fills and no more,
-and its peak memory is held against weights x 1.15 + that KV + 600 MB.
+and its peak memory is held against weights x 1.15 + that KV + 600 MB. A run that was cut off goes on when the
+same command is given again (journal.py).
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from pathlib import Path
 
 import tables
 from arm_steps import output_tokens
+from journal import open_journal
 from peers import DEFAULT_DIRECTORY, PEERS, Peer
 from workload import SHAPES, make_checkpoint
-
-from quire.jobs.provenance import command_line, commit_of, describe_machine
 
 HERE = Path(__file__).parent
 LONG_SEQUENCES = 8
@@ -192,33 +192,41 @@ def main() -> None:
         "--arms", nargs="+", metavar="WORD", default=[""], help="only arms whose name has one of these words"
     )
     parser.add_argument("--out", type=Path, default=HERE / "steps.json")
+    parser.add_argument(
+        "--fresh", action="store_true", help="discard what a run that was cut off has measured"
+    )
     arguments = parser.parse_args()
     arms = {
         name: arm
         for name, arm in make_arms(quick=arguments.quick, peers=arguments.peers).items()
         if any(word in name for word in arguments.arms)
     }
+    versions = {name: version(name) for name in ("quire", "torch")}
+    peers = {name: arm.peer.version() for name, arm in arms.items() if arm.peer is not None}
+    journal = open_journal(parser, arguments, script=Path(__file__), versions=versions | peers)
     runs: dict[str, list[dict]] = {name: [] for name in arms}
     with tempfile.TemporaryDirectory() as directory:
         models = Path(directory)
         make_models(models, quick=arguments.quick)
-        for repeat in range(arguments.repeats):
-            for name in list(arms)[:: 1 if repeat % 2 == 0 else -1]:
-                runs[name].append(run_arm(arms[name], models))
-                print(f"{repeat + 1}/{arguments.repeats} {name}", flush=True)
+
+        def measure(name: str) -> dict:
+            return run_arm(arms[name], models)
+
+        for repeat, name, result in journal.turns(arms, rounds=arguments.repeats, measure=measure):
+            runs[name].append(result)
+            print(f"{repeat}/{arguments.repeats} {name}", flush=True)
         summaries = {name: summarise(arm, runs[name], models) for name, arm in arms.items()}
     report = {
-        "command": command_line("experiments/cpu_speed/steps.py"),
-        "commit": commit_of(Path(__file__)),
-        "machine": describe_machine(),
+        **journal.provenance(Path(__file__)),
         "rounds": arguments.repeats,
-        "versions": {name: version(name) for name in ("quire", "torch")},
+        "versions": versions,
         "arms": summaries,
         "ratios_to_vllm": ratios(runs, lambda name: f"{name}, vLLM"),
         "ratios_to_sdpa": ratios(runs, lambda name: name.replace("paged", "sdpa")),
         "runs": runs,
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    journal.remove()
     print(tables.steps(report))
 
 

@@ -38,7 +38,7 @@ def measure(engine: Engine, count: int, round: int, concurrency: int) -> dict[st
     cpu, began = time.process_time(), time.perf_counter()
     while upcoming or engine.has_work:
         while upcoming and living < concurrency:
-            engine.add(upcoming.pop())
+            engine.add(upcoming.pop(), whole=True)  # as offline tasks do
             living += 1
         for output in engine.step():
             tokens += len(output.token_ids)

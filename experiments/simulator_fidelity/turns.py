@@ -23,7 +23,6 @@ from quire.clock import Clock
 from quire.config.compose import compose
 from quire.engine.engine import Engine
 from quire.engine.request import Request
-from quire.interfaces.workload import WorkloadContext
 from quire.jobs.feed import serve
 from quire.jobs.launch import Launch
 from quire.jobs.recording import Recording
@@ -121,13 +120,7 @@ def prepared(overrides: Sequence[str], directory: Path, clock: TurnClock) -> Ite
         launch=Launch(command=("run.py", *overrides), overrides=tuple(overrides)),
     )
     with closing(run.engine(clock=clock, with_text=False)) as engine:
-        context = WorkloadContext(
-            seed=run.config.seed,
-            vocab_size=engine.info.vocab_size,
-            max_model_tokens=engine.max_model_tokens,
-            tokenizer=None,
-        )
-        requests = list(run.workload().requests(context))
+        requests = list(run.requests(run.workload(), engine))
         warm_up(engine, tenant=requests[0].tenant)
         clock.stop()
         clock.measured.clear()
@@ -138,6 +131,6 @@ def serve_run(run: Run, engine: Engine, requests: Iterable[Request], clock: Turn
     """All of the run that takes turns. Beside its records, `measured.json` has every measurement."""
     clock.go_on()
     with Recording(run=run, engine=engine) as recording:
-        for outputs in serve(engine, requests):
+        for outputs in serve(engine, requests, whole=True):
             recording.take(outputs)
     (run.directory / "measured.json").write_text(json.dumps(clock.measured) + "\n")

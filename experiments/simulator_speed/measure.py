@@ -61,7 +61,7 @@ SPEED = {
         *("workload.arrivals=closed", "workload.concurrency=64"),
     ],
 }
-"""The first is the served load whose latencies simulator_fidelity compares: it has to be fast enough."""
+"""The first, about half of what the machine can serve, has to be fast enough."""
 MEMORY = [
     *("engine.max_sequences=64", "workload.prompt_mean=64", "workload.output_mean=16"),
     *("workload.arrivals=closed", "workload.concurrency=64"),

@@ -22,6 +22,8 @@ from quire.kv_memory import check_kv_dtype, kv_layout
 from quire.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from quire.config.run_config import RunConfig
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from quire.embedding.recipe import Recipe
     from quire.embedding.texts import EmbeddingTexts
     from quire.engine.engine import Engine
+    from quire.engine.request import Request
     from quire.interfaces.architecture import Architecture
     from quire.interfaces.attention import AttentionBackend
     from quire.interfaces.predictor import LengthPredictor
@@ -103,6 +106,19 @@ class Run:
     def workload(self) -> Workload:
         """The requests to come."""
         return self.registry.create("workload", self.config.workload)
+
+    def requests(self, workload: Workload, engine: Engine) -> Iterator[Request]:
+        """Those of the workload, as it makes them for that engine's model and the run's seed."""
+        from quire.interfaces.workload import WorkloadContext
+
+        return workload.requests(
+            WorkloadContext(
+                seed=self.config.seed,
+                vocab_size=engine.info.vocab_size,
+                max_model_tokens=engine.max_model_tokens,
+                tokenizer=self.tokenizer if workload.uses_text else None,
+            )
+        )
 
     def tracker(self) -> Tracker:
         """Where the run is recorded."""

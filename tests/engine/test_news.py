@@ -163,6 +163,31 @@ def test_what_was_held_back_comes_with_the_end_of_a_request_called_off(engine):
     assert last.finish_reason is FinishReason.ABORT
 
 
+def test_an_interrupt_loses_no_piece(engine, monkeypatch):
+    plain = pieces_of(engine)
+    for request in REQUESTS:
+        engine.add(request)
+    take, pieces, interrupts = News.take, {}, 0
+
+    def interrupted(self, *, last):
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts % 3 == 0 and not last:
+            raise KeyboardInterrupt
+        return take(self, last=last)
+
+    monkeypatch.setattr(News, "take", interrupted)
+    while engine.has_work:
+        try:
+            for piece in engine.step():
+                pieces.setdefault((piece.request_id, piece.index), []).append((0, piece))
+        except KeyboardInterrupt:
+            pass
+    for key, expected in plain.items():
+        assert joined(pieces[key], "token_ids") == joined(expected, "token_ids")
+        assert sum(piece.finish_reason is not None for _, piece in pieces[key]) == 1
+
+
 def test_tokens_are_counted_when_they_are_made(engine):
     before = engine.num_generated
     for request in REQUESTS:

@@ -114,8 +114,9 @@ def test_describing_imports_no_heavy_library():
         (["--rounds", "3", "--out", "somewhere/r.json"], "python a/b.py --rounds 3"),
         (["--out=r.json", "--arms", "two words"], "python a/b.py --arms 'two words'"),
         (["--peers", "there"], "python a/b.py"),
+        (["--fresh", "--rounds", "3"], "python a/b.py --rounds 3"),
     ],
 )
-def test_a_command_leaves_out_where_files_lie(monkeypatch, arguments, command):
+def test_a_command_leaves_out_what_changes_no_result(monkeypatch, arguments, command):
     monkeypatch.setattr(sys, "argv", ["/anywhere/b.py", *arguments])
     assert command_line("a/b.py") == command

@@ -74,7 +74,7 @@ def test_deadlines_move_with_arrivals():
     engine = make_engine(started=50.0)
     seen = []
     add = engine.add
-    engine.add = lambda request: (seen.append(request), add(request))[1]
+    engine.add = lambda request, **how: (seen.append(request), add(request, **how))[1]
     records(engine, [request("a", 1.0, deadline=3.0), request("b", 1.0)])
     assert [(r.arrival_time, r.deadline) for r in seen] == [(51.0, 53.0), (51.0, None)]
 

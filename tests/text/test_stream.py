@@ -24,10 +24,10 @@ def tokenizers(tmp_path_factory) -> dict[str, Tokenizer]:
 
 
 def split(token_ids: list[int], seed: int) -> list[list[int]]:
-    """Into pieces of 0 to 4 tokens."""
-    sizes, pieces = random.Random(seed), []
+    """Into pieces of 0 to 4 tokens, or some seeds of up to 40."""
+    sizes, pieces, most = random.Random(seed), [], 40 if seed % 3 == 0 else 4
     while token_ids:
-        size = sizes.randint(0, 4)
+        size = sizes.randint(0, most)
         pieces.append(token_ids[:size])
         token_ids = token_ids[size:]
     return pieces
@@ -49,7 +49,7 @@ def test_any_tokens_of_a_byte_level_tokenizer_give_the_text_of_decoding_at_once(
 ):
     tokenizer = tokenizers[kind]
     some_ids = st.lists(st.integers(0, tokenizer.vocab_size + 3), max_size=60)
-    bytes_only = st.lists(st.sampled_from([tokenizer.encode(c)[-1] for c in "é東😀"]), max_size=60)
+    bytes_only = st.lists(st.sampled_from([id for c in "é東😀" for id in tokenizer.encode(c)]), max_size=60)
     token_ids = data.draw(st.one_of(some_ids, bytes_only))
     stream = tokenizer.stream(skip_special_tokens=special)
     pieces = [stream.append(piece) for piece in split(token_ids, seed)]
@@ -140,6 +140,34 @@ def test_the_window_never_cuts_a_character_wherever_it_ends(tokenizers, kind):
         stream = tokenizer.stream()
         text = "".join(stream.append([token]) for token in token_ids) + stream.flush()
         assert text == tokenizer.decode(token_ids)
+
+
+def byte_tokens(tokenizer: Tokenizer) -> list[int]:
+    """The token of each byte by itself; tokenizers write bytes that are no letters from U+0100 on."""
+    letters = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in letters]
+    written = {byte: chr(byte) for byte in letters} | {b: chr(0x100 + n) for n, b in enumerate(others)}
+    ids = {tokenizer.piece(id): id for id in range(tokenizer.vocab_size)}
+    return [ids[written[byte]] for byte in range(256)]
+
+
+def test_context_is_kept_of_what_is_not_told_yet(tokenizers):
+    tokenizer = tokenizers["byte_level"]
+    token_ids = [byte_tokens(tokenizer)[byte] for byte in b"\xf0\x9f\x98" * 9 + b"\xf0\x9fAB"]
+    stream = tokenizer.stream()
+    pieces = [stream.append(piece) for piece in (token_ids[:29], token_ids[29:30], token_ids[30:])]
+    assert "".join(pieces) + stream.flush() == tokenizer.decode(token_ids)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(b"\xf0\x9f\x98\x80\xe2\x82A"), min_size=25, max_size=70), st.integers(0, 99))
+def test_broken_bytes_read_the_same_however_they_are_split(tokenizers, text, seed):
+    tokenizer = tokenizers["byte_level"]
+    alone = byte_tokens(tokenizer)
+    token_ids = [alone[byte] for byte in text]
+    for pieces in (split(token_ids, seed), [[id] for id in token_ids]):
+        stream = tokenizer.stream()
+        assert "".join(map(stream.append, pieces)) + stream.flush() == tokenizer.decode(token_ids)
 
 
 def test_special_tokens_between_words_take_no_space_away(tokenizers):

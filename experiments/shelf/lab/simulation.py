@@ -15,7 +15,6 @@ from quire.engine.records import RequestRecord
 from quire.engine.request import Request
 from quire.engine.sequence import FinishReason
 from quire.interfaces.allocator import KVStats
-from quire.interfaces.workload import WorkloadContext
 from quire.jobs.feed import serve
 from quire.metrics.summary import Summary
 from quire.registry import load_registry
@@ -101,13 +100,7 @@ def simulate(
     config = compose([*map(_located, (*base, *overrides)), f"seed={seed}"], registry)
     run = Run(config=config, registry=registry, directory=Path())
     workload, engine = run.workload(), run.engine(with_text=False)
-    context = WorkloadContext(
-        seed=seed,
-        vocab_size=engine.info.vocab_size,
-        max_model_tokens=engine.max_model_tokens,
-        tokenizer=None,
-    )
-    requests = workload.requests(context)
+    requests = run.requests(workload, engine)
     served: dict[str, Request] = {}
     prompt_blocks: dict[str, list[bytes]] = {}
 

@@ -39,29 +39,29 @@ class Delivery:
         self._eos_token_ids = eos_token_ids
         self._clock = clock
         self.num_tokens = 0
-        """Delivered since the beginning."""
-        self._last: list[SequenceOutput] = []
-        """Last pieces, which nobody has taken yet."""
+        """That sequences have got since the beginning."""
+        self._made: list[SequenceOutput] = []
+        """Pieces that nobody has taken yet: mostly last ones, which are made at once."""
         self._untold: list[Sequence] = []
-        """Who has news that are to be told before its end."""
+        """Who has news that are to be told before its end, once each."""
 
     def __len__(self) -> int:
-        """Last pieces that nobody has taken yet."""
-        return len(self._last)
+        """Pieces that nobody has taken yet."""
+        return len(self._made)
 
     def take_outputs(self, lets: Callable[[int], bool]) -> list[SequenceOutput]:
         """First and last pieces since the last call, and if `lets` says of their number that they may go, a
         piece of each other sequence that has news.
         """
-        outputs, self._last = self._last, []
+        # An interrupt in between loses no piece: what is made is kept until all are handed over at once.
         living = [sequence for sequence in self._untold if sequence.status is not Status.FINISHED]
         begun = [sequence for sequence in living if sequence.news.num_told]
-        if begun and not lets(len(begun)):
-            living = [sequence for sequence in living if not sequence.news.num_told]
-            self._untold = begun
-        else:
-            self._untold = []
-        outputs += map(self._piece, living)
+        later = begun if begun and not lets(len(begun)) else []
+        for sequence in living:
+            if sequence.news.num_tokens and not (later and sequence.news.num_told):
+                self._made.append(self._piece(sequence))
+        self._untold = later
+        outputs, self._made = self._made, []
         return outputs
 
     def take_in(self, results: Iterable[tuple[Sequence, Row, RowResult]], now: float) -> Sampled:
@@ -95,7 +95,7 @@ class Delivery:
             record = replace(
                 sequence.record, sample=index, finish=now, finish_reason=reason.value, error=error
             )
-            self._last.append(self._piece(sequence, record))
+            self._made.append(self._piece(sequence, record))
         self._end(sequence, output_tokens=None)
 
     def _deliver(self, sequence: Sequence, outcome: RowResult, now: float) -> None:
@@ -105,8 +105,8 @@ class Delivery:
         if reason is not None:
             sequence.record.finish = now
             sequence.record.finish_reason = reason.value
-            self._last.append(self._piece(sequence, sequence.record))
-        elif news.num_tokens == 1 and not sequence.whole:
+            self._made.append(self._piece(sequence, sequence.record))
+        elif news.num_tokens == 1 and not sequence.whole:  # with more than one it stands there already
             self._untold.append(sequence)
         if sequence.index == 0 and sequence.num_output_tokens == 1:
             for child in self._roster.fork(sequence):
@@ -124,6 +124,7 @@ class Delivery:
             token_ids=token_ids,
             text=text,
             logprobs=logprobs,
+            # of a prompt without an output they may be those of a part
             prompt_logprobs=tuple(sequence.prompt_logprobs) if first and token_ids else (),
             finish_reason=None if record is None else FinishReason(record.finish_reason),
             error=None if record is None else record.error,

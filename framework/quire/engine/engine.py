@@ -190,7 +190,7 @@ class Engine:
         if self._flights and (not submitted or len(self._flights) >= self._depth):
             self._commit()
         outputs = self._delivery.take_outputs(lets)
-        self._watch.lap("detokenise")
+        self._watch.lap("tell")
         self._rested = not self.has_work
         return outputs
 
@@ -284,6 +284,7 @@ class Engine:
             raise
         except Exception as error:
             self._flights.popleft()
+            self._watch.lap(WAIT)
             self._unreported.total += self._recovery.recover(flight, error)
             return
         self._flights.popleft()

@@ -15,6 +15,10 @@ class News:
 
     Text is made of many tokens at once when they are told, which takes much less than token by token; only
     where stop strings may end it each token is read as it comes.
+
+        tokens of the sequence  |<- prompt ->|<- num_told ->|<- num_tokens: not told ->|
+        read into text          |<------------------------------->|
+        text                                 |<--- told --->|<-->| unsaid, and held back by the stream
     """
 
     __slots__ = ("_logprobs", "_num_prompt", "_num_read", "_text", "_tokens", "_unsaid", "num_told")
@@ -41,14 +45,14 @@ class News:
         return self._text is not None and self._text.stopped
 
     def add(self, logprobs: TokenLogprobs | None) -> None:
-        """The newest token has come."""
+        """The newest token has come; it is in the list."""
         if logprobs is not None:
             self._logprobs.append(logprobs)
         if self._text is not None and self._text.may_stop:
             self._read(self._text)
 
     def take(self, *, last: bool) -> tuple[tuple[int, ...], str, tuple[TokenLogprobs, ...]]:
-        """(tokens, text, log probabilities) of the next piece; the last brings what the text held back."""
+        """(tokens, text, log probabilities) of the next piece; the last brings what the stream held back."""
         tokens = tuple(self._tokens[self._num_prompt + self.num_told :])
         self.num_told += len(tokens)
         if self._text is not None:

@@ -1,6 +1,6 @@
 """What the engine sends to an executor, and what comes back. Values only: nothing here is shared state.
 
-What is made for every row is a msgspec struct, and what is made for every step is not frozen, though nobody
+Rows and their results are msgspec structs, and what is made for every step is not frozen, though nobody
 writes it: a frozen dataclass takes several times as long to make, which in virtual time was a third of a run.
 """
 

@@ -113,13 +113,18 @@ def _cpu_model() -> str:
     return models[0] if models else platform.processor()
 
 
-def command_line(script: str, *, places: Sequence[str] = ("--out", "--peers")) -> str:
+def command_line(
+    script: str, *, places: Sequence[str] = ("--out", "--peers"), switches: Sequence[str] = ("--fresh",)
+) -> str:
     """The command of this process, as a report names it: `script` from the repository's root, with its
-    arguments. Options among `places`, which say no more than where files lie on this machine, are left out.
+    arguments. Options among `places`, which say no more than where files lie on this machine, are left out,
+    and so are `switches`, which have no value and say no more than what to do with an earlier run.
     """
     words: list[str] = []
     arguments = iter(sys.argv[1:])
     for word in arguments:
+        if word in switches:
+            continue
         if word.partition("=")[0] not in places:
             words.append(word)
         elif "=" not in word:

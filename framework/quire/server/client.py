@@ -101,7 +101,7 @@ class EngineStats:
     computed_tokens: int = 0
     """Tokens put through the model since the start."""
     generated_tokens: int = 0
-    """Tokens sampled and handed out since the start."""
+    """Tokens sampled since the start."""
     busy_seconds: float = 0.0
     """Sum of the durations of all steps since the start."""
     schedule_seconds: float = 0.0

@@ -13,7 +13,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
 
@@ -42,14 +41,15 @@ class ServerMetrics:
         self._cached_tokens = self._counter(
             "prompt_tokens_cached", "Prompt tokens that a cached prefix or a fork spared"
         )
-        self._success = Counter(
+        success = Counter(
             f"{prefix}:request_success",
             "Samples that ended, by reason",
             (*self._labels, "finished_reason"),
             registry=self.registry,
         )
-        for reason in _FINISH_REASONS:  # present from the start, so that a rate has its zero
-            self._success.labels(**self._labels, finished_reason=reason)
+        self._success = {  # present from the start, so that a rate has its zero
+            reason: success.labels(**self._labels, finished_reason=reason) for reason in _FINISH_REASONS
+        }
         self._histograms = {
             name: self._histogram(name, text, buckets)
             for name, text, buckets in (
@@ -62,15 +62,9 @@ class ServerMetrics:
                 ("request_inference_time_seconds", "First step to last token", _REQUEST),
                 ("request_prompt_tokens", "Prompt tokens of a sample", _TOKENS),
                 ("request_generation_tokens", "Tokens generated for a sample", _TOKENS),
+                ("inter_token_latency_seconds", "Between two tokens of a sample", _BETWEEN),
             )
         }
-        self._between_tokens = BulkHistogram(
-            f"{prefix}:inter_token_latency_seconds",
-            "Between two tokens of a sample",
-            labels=self._labels,
-            buckets=_BETWEEN,
-            registry=self.registry,
-        )
         self._gauges = {
             name: self._gauge(name, text)
             for name, text in (
@@ -100,7 +94,7 @@ class ServerMetrics:
         del request
         reason = record.finish_reason
         assert reason is not None, "a record is handed out at the end"
-        self._success.labels(**self._labels, finished_reason=reason).inc()
+        self._success[reason].inc()
         if record.sample == 0:
             self._prompt_tokens.inc(record.num_prompt_tokens)
         self._cached_tokens.inc(record.num_cached_tokens)
@@ -154,8 +148,9 @@ class ServerMetrics:
             mean = (times[-1] - times[0]) / (len(times) - 1)
             observed["request_time_per_output_token_seconds"] = mean
         for name, value in observed.items():
-            self._histograms[name].observe(value)
-        self._between_tokens.observe(later - earlier for earlier, later in pairwise(times))
+            self._histograms[name].observe((value,))
+        gaps = (later - earlier for earlier, later in pairwise(times))
+        self._histograms["inter_token_latency_seconds"].observe(gaps)
 
     def _counter(self, name: str, text: str) -> Counter:
         made = Counter(f"{self._prefix}:{name}", text, tuple(self._labels), registry=self.registry)
@@ -165,8 +160,7 @@ class ServerMetrics:
         made = Gauge(f"{self._prefix}:{name}", text, tuple(self._labels), registry=self.registry)
         return made.labels(**self._labels)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        made = Histogram(
-            f"{self._prefix}:{name}", text, tuple(self._labels), buckets=buckets, registry=self.registry
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> BulkHistogram:
+        return BulkHistogram(
+            f"{self._prefix}:{name}", text, labels=self._labels, buckets=buckets, registry=self.registry
         )
-        return made.labels(**self._labels)

@@ -1,7 +1,8 @@
-"""How many pieces leave the engine: all streams share a limit to those a second.
+"""How often pieces leave the engine: a limit to pieces a second, which all streams share.
 
 A small model makes a token of each of many streams every few milliseconds; to send each by itself would take
 more of the machine than to make it. Few streams get every token at once, and so do many if steps are slow.
+First and last pieces are not asked about.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Throttle:
         self._sent = float("-inf")
 
     def lets(self, pieces: int) -> bool:
-        """Whether so many may go now, since long enough none have; then they count as gone."""
+        """Whether so many may go now, long enough after those before; if so, they count as gone."""
         now = self._clock.now()
         due = now - self._sent >= pieces / self._rate
         if due:

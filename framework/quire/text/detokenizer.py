@@ -80,9 +80,12 @@ class Detokenizer:
         return 0
 
     def _shrink(self) -> None:
-        """Forget tokens, where the rest reads the same without them; otherwise the next token's turn."""
+        """Forget tokens that were told whole, where the rest reads the same without them; otherwise the next
+        token's turn.
+        """
         kept = self._window[-_KEPT:]
         text = self._decode(kept)
-        if self._text.endswith(text):
-            self._given -= len(self._text) - len(text)
+        dropped = len(self._text) - len(text)
+        if self._text.endswith(text) and dropped <= self._given:
+            self._given -= dropped
             self._window, self._text = kept, text

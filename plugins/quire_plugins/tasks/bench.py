@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quire.errors import UserError
 from quire.interfaces.task import Task
-from quire.interfaces.workload import Workload, WorkloadContext
+from quire.interfaces.workload import Workload
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,14 +65,7 @@ class BenchTask(Task):
         doing = "simulating" if run.is_virtual else "loading"
         run.console.print(f"{doing} model {run.config.model}", markup=False)
         with closing(run.engine(with_text=workload.uses_text)) as engine:
-            requests = workload.requests(
-                WorkloadContext(
-                    seed=run.config.seed,
-                    vocab_size=engine.info.vocab_size,
-                    max_model_tokens=engine.max_model_tokens,
-                    tokenizer=tokenizer,
-                )
-            )
+            requests = run.requests(workload, engine)
             first = next(requests, None)
             if first is not None:
                 requests = chain((first,), requests)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from quire.config.checks import check_above_zero
 from quire.errors import UserError
 from quire.interfaces.task import Task
-from quire.interfaces.workload import WorkloadContext
 from quire_plugins.tasks.capacity_search import Bracket, Probe, search
 from quire_plugins.tasks.shortfall import Shortfall
 
@@ -140,14 +139,7 @@ class CapacityTask(Task):
         shortfall = Shortfall(slo=run.config.slo, requests=len(workload))
         records: list[RequestRecord] = []
         with closing(probe.engine(with_text=workload.uses_text)) as engine:
-            requests = workload.requests(
-                WorkloadContext(
-                    seed=seed,
-                    vocab_size=engine.info.vocab_size,
-                    max_model_tokens=engine.max_model_tokens,
-                    tokenizer=probe.tokenizer if workload.uses_text else None,
-                )
-            )
+            requests = probe.requests(workload, engine)
             first = next(requests, None)
             if first is None:
                 raise UserError(f"workload: has no request at {rate:.4g} requests/s")

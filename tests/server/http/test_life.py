@@ -95,7 +95,7 @@ def test_a_full_disk_stops_no_request(caplog):
     class Writer(JsonLinesWriter):
         full = True
 
-        def write(self, lines) -> None:
+        def append(self, data) -> None:
             if self.full:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -9,7 +9,7 @@ from asgi import Wire
 from quire.server.client import EngineDead
 from quire.server.config import ServerConfig
 from quire.server.http.errors import ApiError
-from quire.server.http.streaming import EventStream
+from quire.server.http.streaming import EventStream, Last
 
 
 class Events:
@@ -101,3 +101,44 @@ def test_a_client_that_takes_nothing_is_dropped():
     answer(events, wire, send_seconds=0.1)
     assert events.closed
     assert wire.sent == []
+
+
+def test_last_events_go_in_one_write_with_the_end_when_all_is_cleaned_up():
+    wire, closed = Wire(), []
+
+    async def events():
+        try:
+            yield b"data: 1\n\n"
+            yield Last(b"data: 2\n\n")
+        finally:
+            await asyncio.sleep(0)
+            closed.append([message["type"] for message in wire.sent])
+
+    asyncio.run(EventStream(events(), ServerConfig())(wire.scope, wire.receive, wire.send))
+    bodies = [message for message in wire.sent if message["type"] == "http.response.body"]
+    assert [(each["body"], each["more_body"]) for each in bodies] == [
+        (b"data: 1\n\n", True),
+        (b"data: 2\n\n", False),
+    ]
+    assert closed == [["http.response.start", "http.response.body"]], "before its last events go"
+
+
+@pytest.mark.parametrize(
+    ("pauses", "options"),
+    [
+        ((0, 0.05), {}),  # blocked from here on: the answer's end
+        ((0, 0.05, ZeroDivisionError()), {}),
+        ((0, 60), {"keep_alive_seconds": 0.1}),  # the comment
+    ],
+)
+def test_a_client_that_does_not_take_the_end_is_dropped(pauses, options):
+    events, wire = Events(*pauses), Wire()
+
+    async def block() -> None:
+        while len(wire.sent) < 2:
+            await asyncio.sleep(0.001)
+        wire.blocked = True
+
+    answer(events, wire, during=block, send_seconds=0.2, **options)
+    assert events.closed
+    assert not wire.ended

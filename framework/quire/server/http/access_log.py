@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quire.jobs.jsonl import JsonLinesWriter
+from quire.server.http.json_bytes import encode_json
 
 _RECORD = "quire.record"
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -82,7 +83,7 @@ class AccessLog:
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
-            self._writer.write([line])
+            self._writer.append(encode_json(line) + b"\n")
         except OSError as error:
             if not self._lost:
                 _log.warning("the access log cannot be written: %s; requests go on without it", error)

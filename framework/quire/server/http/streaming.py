@@ -87,8 +87,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         self._last_sent = loop.time()
-        delivery = asyncio.ensure_future(self._deliver(send))
+        delivery = asyncio.ensure_future(self._deliver(scope, send))
         gone = asyncio.ensure_future(_disconnected(receive))
+        tasks = [gone, delivery]
         pause = min(self._config.keep_alive_seconds, self._config.send_seconds)
         try:
             while True:
@@ -100,31 +101,32 @@ class EventStream(Response):
                     note(scope, gone=True)
                     return
                 if self._sending_since is None and now - self._last_sent >= self._config.keep_alive_seconds:
-                    await self._send(send, _COMMENT)
+                    tasks[2:] = [asyncio.ensure_future(self._send(send, _COMMENT))]  # the one before is done
         finally:
-            await _end(gone)
-            await _end(delivery)
-        error = delivery.exception()
-        if error is None:
-            return
-        if not self._started or not isinstance(error, Exception):
-            raise error
-        await self._send(send, self._on_error(as_api_error(error)), more=False)
-        note(scope, error=str(error))
-        if as_api_error(error).code == "internal_error":
-            _log.error("a stream broke", exc_info=error)
+            for task in tasks:
+                await _end(task)
+        delivery.result()
 
     def _is_stuck(self, now: float) -> bool:
         return self._sending_since is not None and now - self._sending_since >= self._config.send_seconds
 
-    async def _deliver(self, send: Send) -> None:
+    async def _deliver(self, scope: Scope, send: Send) -> None:
         end = b""
-        async with contextlib.aclosing(self._events) as events:
-            async for data in events:
-                if isinstance(data, Last):
-                    end = data
-                else:
-                    await self._send(send, data)
+        try:
+            async with contextlib.aclosing(self._events) as events:
+                async for data in events:
+                    if isinstance(data, Last):
+                        end = data
+                    else:
+                        await self._send(send, data)
+        except Exception as error:
+            if not self._started:
+                raise
+            told = as_api_error(error)
+            note(scope, error=str(error))
+            if told.code == "internal_error":
+                _log.exception("a stream broke")
+            end = self._on_error(told)
         await self._send(send, end, more=False)
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:

@@ -26,7 +26,7 @@ from quire.server.http.model import ApiModel
 from quire.server.http.response_input import input_messages
 from quire.server.http.response_output import ResponseOutput
 from quire.server.http.sampling import SamplingFields
-from quire.server.http.streaming import EventStream, event, unless_gone
+from quire.server.http.streaming import EventStream, Last, event, unless_gone
 from quire.server.http.tools import FunctionTool, NamedTool, tools_asked
 from quire.server.http.trace import trace_of
 from quire.server.http.usage import Usage
@@ -151,7 +151,9 @@ async def _events(
                 told = [] if begun else [event(each, each["type"]) for each in output.begin()]
                 begun = True
                 told += [event(each, each["type"]) for each in output.take(piece)]
-                if told:
+                if piece.finish_reason is not None:
+                    yield Last(b"".join(told))
+                elif told:
                     yield b"".join(told)
     finally:
         note(http.scope, **usage.log_form())
