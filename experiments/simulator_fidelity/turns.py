@@ -4,9 +4,10 @@
     run b                |host, m|       |step m|        |step m|                   ...
 
 Whatever slows the machine down meets all runs alike, and a measurement that it spoils is outvoted: a step
-takes the median of its measurements, which lie a turn of all runs apart. Each run has an engine and a clock
-of its own. The clock goes on in its run's turns only, moves by that median once a step is done, and jumps
-over the time in which its run would wait for arrivals.
+takes the median of its measurements, which lie a turn of other runs apart. Who has got further than others
+lets them go on first, so that all end together. Each run has an engine and a clock of its own. The clock
+goes on in its run's turns only, moves by that median once a step is done, and jumps over the time in which
+its run would wait for arrivals.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class TurnClock(Clock):
 class Player:
     """A thread that works in its turns only, and hands over in between."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], None], progress: Callable[[], float]) -> None:
+        """`progress` says what part of the work is done, 0 to 1."""
+        self.progress = progress
         self._work = work
         self._go, self._rests = threading.Semaphore(0), threading.Semaphore(0)
         self._ended = False
@@ -101,16 +104,27 @@ def record(runs: Mapping[Path, Sequence[str]]) -> None:
         circle: list[Player] = []
         for directory, overrides in runs.items():
             clock = TurnClock()
-            player = Player(stack.enter_context(prepared(overrides, directory, clock)))
+            player = Player(*stack.enter_context(prepared(overrides, directory, clock)))
             clock.hand_over = player.hand_over
             circle.append(player)
-        while circle:
-            circle = [player for player in circle if player.take_turn()]
+        play(circle)
+
+
+def play(players: Iterable[Player]) -> None:
+    """Give turns, to those that have got least far one after another, until all have ended."""
+    circle = list(players)
+    while circle:
+        least = min(player.progress() for player in circle)
+        circle = [player for player in circle if player.progress() > least or player.take_turn()]
 
 
 @contextmanager
-def prepared(overrides: Sequence[str], directory: Path, clock: TurnClock) -> Iterator[Callable[[], None]]:
-    """A run as `task=bench` makes it, its model loaded and warm, and the clock stopped: what serves it."""
+def prepared(
+    overrides: Sequence[str], directory: Path, clock: TurnClock
+) -> Iterator[tuple[Callable[[], None], Callable[[], float]]]:
+    """A run as `task=bench` makes it, its model loaded and warm, and the clock stopped: what serves it, and
+    what part of its tokens have been generated.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     registry = load_registry(extra=(REPEATED,))
     run = Run(
@@ -124,7 +138,13 @@ def prepared(overrides: Sequence[str], directory: Path, clock: TurnClock) -> Ite
         warm_up(engine, tenant=requests[0].tenant)
         clock.stop()
         clock.measured.clear()
-        yield lambda: serve_run(run, engine, requests, clock)
+        before = engine.num_generated
+        tokens = sum(each.forced_output_tokens or 0 for each in requests)
+        assert tokens, "lengths are forced, so that progress is known"
+        yield (
+            lambda: serve_run(run, engine, requests, clock),
+            lambda: (engine.num_generated - before) / tokens,
+        )
 
 
 def serve_run(run: Run, engine: Engine, requests: Iterable[Request], clock: TurnClock) -> None:

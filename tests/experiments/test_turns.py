@@ -27,7 +27,7 @@ def turns(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_players_go_on_one_at_a_time_in_their_turns(turns):
+def test_players_go_on_one_at_a_time_and_end_together(turns):
     seen: list[str] = []
     players: dict[str, object] = {}
 
@@ -37,13 +37,11 @@ def test_players_go_on_one_at_a_time_in_their_turns(turns):
                 seen.append(name)
                 players[name].hand_over()
 
-        return play
+        return play, lambda: seen.count(name) / times
 
-    players |= {name: turns.Player(work(name, times)) for name, times in (("a", 3), ("b", 1), ("c", 2))}
-    circle = dict(players)
-    while circle:
-        circle = {name: player for name, player in circle.items() if player.take_turn()}
-    assert "".join(seen) == "abcaca"
+    players |= {name: turns.Player(*work(name, times)) for name, times in (("a", 4), ("b", 1), ("c", 2))}
+    turns.play(players.values())
+    assert "".join(seen) == "abcaaca", "b waits from its only turn on, c for a"
 
 
 def test_what_a_player_raises_is_raised_where_turns_are_given(turns):
@@ -51,7 +49,7 @@ def test_what_a_player_raises_is_raised_where_turns_are_given(turns):
         raise LookupError("lost")
 
     with pytest.raises(LookupError, match="lost"):
-        turns.Player(fail).take_turn()
+        turns.play([turns.Player(fail, lambda: 0.0)])
 
 
 def test_a_clock_goes_on_in_its_turns_and_is_moved(turns):
