@@ -21,8 +21,10 @@ from quire.registry import load_registry
 from quire.run import Run
 
 ROOT = Path(__file__).resolve().parents[3]
-CALIBRATED = "experiments/simulator_fidelity/linear.json"
-"""Fitted to real runs of a 135M Llama on two CPU cores, where reading a prompt takes most of the time."""
+CALIBRATED = "experiments/shelf/cpu.json"
+"""Fitted to real runs of a 135M Llama on both cores of a CPU, where reading a prompt takes most of the time.
+The shelf's own: `simulator_fidelity` fits anew, on one thread, whenever it is recorded.
+"""
 STATED = "experiments/shelf/accelerator.json"
 """A 7B model on one accelerator, from data sheets: there each decode step waits for the weights."""
 WARM_UP = 0.1
