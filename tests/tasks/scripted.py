@@ -27,7 +27,7 @@ MAX_TOKENS = 256
 
 
 class ByteStream:
-    stopped = False
+    stopped = may_stop = False
 
     def append(self, token_ids) -> str:
         return bytes(token_ids).decode()

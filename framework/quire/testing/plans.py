@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+import msgspec
 
 from quire.engine.plan import Newcomer, Row, StepPlan
 from quire.engine.request import SamplingParams
@@ -60,7 +61,7 @@ class PlanMaker:
 
     def next(self, row: Row, *, count: int = 1) -> Row:
         """The `count` tokens that follow what `row` computes, with a token sampled at their end."""
-        return replace(
+        return msgspec.structs.replace(
             row,
             start=row.start + row.count,
             count=count,
