@@ -29,18 +29,18 @@ class Arm(ABC):
     """
 
     @abstractmethod
-    def play(self, count: int, round: int, concurrency: int) -> dict[str, Any]:
-        """Serve the requests of a round, so many in flight at any time."""
+    def play(self, count: int, round: int, concurrency: int, answers: str) -> dict[str, Any]:
+        """Serve the requests of a round, with answers as `load` has them, so many in flight at any time."""
 
 
 class Offline(Arm):
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def play(self, count: int, round: int, concurrency: int) -> dict[str, Any]:
+    def play(self, count: int, round: int, concurrency: int, answers: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{count} {round} {concurrency}\n")
+        self._process.stdin.write(f"{count} {round} {concurrency} {answers}\n")
         self._process.stdin.flush()
         result = json.loads(self._process.stdout.readline())
         return result | {"first_token_ms": statistics.median(result["first_token_ms"])}
@@ -50,27 +50,27 @@ class Http(Arm):
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def play(self, count: int, round: int, concurrency: int) -> dict[str, Any]:
+    def play(self, count: int, round: int, concurrency: int, answers: str) -> dict[str, Any]:
         jobs, tokens = list[Job](), 0
-        for index, (prompt, length) in enumerate(make_requests(count, round)):
+        for index, (prompt, length) in enumerate(make_requests(count, round, answers)):
             fields = {"prompt": prompt, "max_tokens": length, "temperature": 0, "ignore_eos": True}
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
             jobs.append(Job(str(index), json.dumps(fields).encode()))
             tokens += length
         before, client, began = self._server.cpu_seconds(), time.process_time(), time.perf_counter()
-        answers = play(self._server.port, jobs, concurrency=concurrency, rest=_REST)
+        came = play(self._server.port, jobs, concurrency=concurrency, rest=_REST)
         seconds = time.perf_counter() - began
-        failed = [answer.error for answer in answers if answer.error is not None]
+        failed = [answer.error for answer in came if answer.error is not None]
         assert not failed, failed[0]
         front, engine = (a - b for a, b in zip(self._server.cpu_seconds(), before, strict=True))
         client = time.process_time() - client
-        events = [answer.events() for answer in answers]
-        came = sum(each[-1]["usage"]["completion_tokens"] for each in events)
-        assert came == tokens, f"{came} tokens came, {tokens} were asked for"
+        events = [answer.events() for answer in came]
+        told = sum(each[-1]["usage"]["completion_tokens"] for each in events)
+        assert told == tokens, f"{told} tokens came, {tokens} were asked for"
         return {
             "tokens": tokens,
             "tokens_per_second": tokens / seconds,
-            "first_token_ms": statistics.median(answer.seconds_to_first for answer in answers) * 1e3,
+            "first_token_ms": statistics.median(answer.seconds_to_first for answer in came) * 1e3,
             "cpu_seconds": {"engine": engine, "front": front, "client": client},
             "tokens_per_event": tokens / sum(len(each) - 1 for each in events),
         }

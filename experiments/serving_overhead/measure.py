@@ -4,8 +4,8 @@
 
 Pairs take turns on the bundled model, all in processes of their own, with the same number of requests in
 flight at any time: `offline` steps an engine; `http` streams from `task=serve`, read by a client that shares
-the machine. One pair has the defaults, one a single thread in both engines, and one a server that sends each
-token at once. Ratios and differences are those of two neighbours in time.
+the machine. One pair has the defaults, one shorter answers, one a single thread in both engines, and one a
+server that sends each token at once. Ratios and differences are those of two neighbours in time.
 
 A turn in which somebody else used more than `--others` of the machine is played again.
 """
@@ -40,14 +40,16 @@ Turn = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Options:
-    """What sets a pair apart: options of both its engines, and those of its server alone."""
+    """What sets a pair apart: options of both engines, those of the server alone, how long answers are."""
 
     both: tuple[str, ...] = ()
     server: tuple[str, ...] = ()
+    answers: str = "conversation"
 
 
 PAIRS = {
     "default": Options(),
+    "short answers": Options(answers="short"),
     "1 thread": Options(both=("engine.threads=1",)),
     "each token": Options(server=("server.limits.stream_pieces_per_second=1e9",)),
 }
@@ -92,13 +94,13 @@ def play_turn(name: str, pair: dict[str, Arm], number: int, arguments: argparse.
     turn: Turn = {}
     for which in sorted(pair, reverse=number % 2 == 1):
         others, mine = Others(), time.process_time()
-        result = pair[which].play(arguments.requests, number, arguments.concurrency)
+        result = pair[which].play(arguments.requests, number, arguments.concurrency, PAIRS[name].answers)
         theirs = sum(seconds for process, seconds in result["cpu_seconds"].items() if process != "client")
         result["others"] = others.share(theirs + time.process_time() - mine)
         turn[which] = result
         cpu = ", ".join(f"{process} {seconds:.2f}" for process, seconds in result["cpu_seconds"].items())
         print(
-            f"{name:10} {which:7} {result['tokens_per_second']:8,.0f} tokens/s, first token "
+            f"{name:13} {which:7} {result['tokens_per_second']:8,.0f} tokens/s, first token "
             f"{result['first_token_ms']:5.1f} ms, CPU s {cpu}, others {result['others']:.0%}",
             flush=True,
         )

@@ -1,5 +1,5 @@
-"""The engine by itself, in a process that waits for orders: a line `count round concurrency` on its input is
-answered with a line of JSON: output tokens per second, milliseconds to each first token, CPU seconds.
+"""The engine by itself, in a process that waits for orders: a line `count round concurrency answers` on its
+input is answered with a line of JSON: output tokens a second, milliseconds to each first token, CPU seconds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from quire.registry import load_registry
 from quire.run import Run
 
 
-def requests(count: int, round: int) -> Iterator[Request]:
-    for index, (prompt, tokens) in enumerate(make_requests(count, round)):
+def requests(count: int, round: int, answers: str) -> Iterator[Request]:
+    for index, (prompt, tokens) in enumerate(make_requests(count, round, answers)):
         yield Request(
             id=str(index),
             prompt_token_ids=tuple(prompt),
@@ -31,9 +31,8 @@ def requests(count: int, round: int) -> Iterator[Request]:
         )
 
 
-def measure(engine: Engine, count: int, round: int, concurrency: int) -> dict[str, object]:
-    """Serve them with so many in flight at any time."""
-    upcoming = list(requests(count, round))[::-1]
+def measure(engine: Engine, upcoming: list[Request], concurrency: int) -> dict[str, object]:
+    """Serve them, the last one first, with so many in flight at any time."""
     tokens, living, first_ms = 0, 0, list[float]()
     cpu, began = time.process_time(), time.perf_counter()
     while upcoming or engine.has_work:
@@ -63,8 +62,10 @@ def main() -> None:
             settle_heap()  # as the server's engine does
             print("ready", flush=True)
             for line in sys.stdin:
-                count, round, concurrency = map(int, line.split())
-                print(json.dumps(measure(engine, count, round, concurrency)), flush=True)
+                *numbers, answers = line.split()
+                count, round, concurrency = map(int, numbers)
+                upcoming = list(requests(count, round, answers))[::-1]
+                print(json.dumps(measure(engine, upcoming, concurrency)), flush=True)
 
 
 if __name__ == "__main__":

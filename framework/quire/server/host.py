@@ -34,7 +34,7 @@ class EngineHost:
         self._engine = engine
         self._link = link
         self._tally = Tally(engine)
-        self._throttle = Throttle(clock=engine.clock, rate=limits.stream_pieces_per_second)
+        self._throttle = Throttle(clock=engine.clock, rate=limits.pieces_per_second())
         self._checks_memory = limits.check_memory
         self._seen = 0
         self._told = (0, 0)

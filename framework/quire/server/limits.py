@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quire.errors import UserError
+from quire.runtime.machine import cpu_threads
+
+_PIECES_PER_CPU = 500.0
+"""A second: a piece takes some 50 us of the process that speaks HTTP."""
 
 
 @dataclass
@@ -18,10 +22,11 @@ class EngineLimits:
     become 7 longer than this. Of embeddings and scores it is the most calls at a time."""
     request_seconds: float | None = None
     """Longest time from `generate` to the last token; null: any."""
-    stream_pieces_per_second: float = 1500.0
-    """Pieces sent to clients, all streams together. Where tokens come faster, those of a stream are sent
-    together: with 60 streams each gets a piece every 40 ms, one alone gets every token by itself. First and
-    last tokens never wait."""
+    stream_pieces_per_second: float | None = None
+    """Pieces sent to clients, all streams together; null: 500 for each CPU, so that sending them takes no
+    more than a few percent of the machine. Where tokens come faster, those of a stream are sent together: on
+    two CPUs each of 60 streams gets a piece every 60 ms, one alone gets every token by itself. First and last
+    tokens never wait."""
     check_memory: bool = False
     """Whenever the engine runs out of work, check that its KV memory is whole and that nobody holds any; an
     engine that fails dies. Takes milliseconds a time."""
@@ -41,13 +46,20 @@ class EngineLimits:
             )
         if self.max_restarts < 0:
             raise UserError(f"server.limits.max_restarts={self.max_restarts}: must be at least 0")
-        if not self.stream_pieces_per_second > 0:
+        if self.stream_pieces_per_second is not None and not self.stream_pieces_per_second > 0:
             raise UserError(
-                f"server.limits.stream_pieces_per_second={self.stream_pieces_per_second}: must be more than 0"
+                f"server.limits.stream_pieces_per_second={self.stream_pieces_per_second}: "
+                "must be more than 0, or null"
             )
         for name in ("restart_seconds", "stable_seconds"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"server.limits.{name}={getattr(self, name)}: must be at least 0 seconds")
+
+    def pieces_per_second(self) -> float:
+        """Pieces that may leave the engine in a second, on this machine."""
+        if self.stream_pieces_per_second is None:
+            return _PIECES_PER_CPU * cpu_threads()
+        return self.stream_pieces_per_second
 
     def restart_delay(self, attempt: int) -> float | None:
         """Seconds to wait before restart number `attempt` (from 0); None if there is to be none."""
