@@ -6,7 +6,7 @@ import torch
 from quire_kernels import cpu
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
+@pytest.fixture(params=["avx512_bf16", "avx512", "avx2", "baseline"])
 def isa(request):
     cpu.load_kernels()
     supported = torch.ops.quire_cpu.isas()

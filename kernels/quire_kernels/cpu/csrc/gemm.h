@@ -24,7 +24,7 @@ struct Product<float> {
 template <>
 struct Product<bf16> {
   static constexpr int step = 2;
-#if defined(QUIRE_AVX512)
+#if defined(QUIRE_BF16)
   typedef bf16 A;
   typedef __m512bh Packed;
   static Packed load_packed(const bf16* p) {

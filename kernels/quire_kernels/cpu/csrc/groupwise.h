@@ -159,7 +159,7 @@ static void add_tile_rows(int rows, const typename Product<T>::A* a, int lda, in
   }
 }
 
-#if defined(QUIRE_AVX512)
+#if defined(QUIRE_BF16)
 // All of R rows' products with a panel of 4-bit weights, which are used as they are unpacked, with no tile
 // between.
 template <int R>
@@ -263,7 +263,7 @@ static void groupwise_panels(const GroupwiseArgs& args, int64_t begin, int64_t e
   for (int64_t item = begin; item < end; ++item) {
     const int64_t panel = item / chunks, first = item % chunks * args.chunk_rows;
     const int rows = args.rows - first < args.chunk_rows ? (int)(args.rows - first) : args.chunk_rows;
-#if defined(QUIRE_AVX512)
+#if defined(QUIRE_BF16)
     if (Bits == 4 && Product<T>::step == 2 && rows <= kDirectRows)
       multiply_direct(args, panel, first, rows, total);
     else

@@ -157,6 +157,9 @@ struct KernelTable {
   int product_bytes[kDtypes];  // size of an element of x as a product reads it
 };
 
+namespace avx512_bf16 {
+extern const KernelTable kernels;
+}
 namespace avx512 {
 extern const KernelTable kernels;
 }

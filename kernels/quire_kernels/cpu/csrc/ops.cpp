@@ -22,10 +22,11 @@ std::vector<Isa> supported() {
   std::vector<Isa> isas;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni"))
-    isas.push_back({"avx512", &avx512::kernels});
+  const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  if (avx512 && __builtin_cpu_supports("avx512bf16"))
+    isas.push_back({"avx512_bf16", &avx512_bf16::kernels});
+  if (avx512) isas.push_back({"avx512", &avx512::kernels});
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     isas.push_back({"avx2", &avx2::kernels});
 #endif

@@ -1,7 +1,7 @@
 // Vectors of floats for the instruction set that the including translation unit is compiled for.
 //
-// QUIRE_ISA names the namespace; QUIRE_AVX512 or QUIRE_AVX2 say which intrinsics may be used. Everything
-// else is written with the vector extensions of gcc and clang, which any machine can run.
+// QUIRE_ISA names the namespace; QUIRE_AVX512 or QUIRE_AVX2 say which intrinsics may be used, QUIRE_BF16
+// that those of bfloat16 come on top of AVX-512. Everything else is written with the vector extensions of gcc and clang, which any machine can run.
 #pragma once
 
 #include "kernels.h"
@@ -49,7 +49,7 @@ QUIRE_INLINE vf load(const bf16* p) {
 
 // Rounds to nearest even; a NaN stays one.
 QUIRE_INLINE void store(bf16* p, vf v) {
-#if defined(QUIRE_AVX512)
+#if defined(QUIRE_BF16)
   __m256bh rounded = _mm512_cvtneps_pbh((__m512)v);
   memcpy(p, &rounded, sizeof(rounded));
 #else

@@ -1,5 +1,4 @@
-// Instantiates every kernel for one instruction set. Included once by each of avx512.cpp, avx2.cpp and
-// baseline.cpp.
+// Instantiates every kernel for one instruction set. Included once by each translation unit that names one.
 #pragma once
 
 #include "activation.h"
