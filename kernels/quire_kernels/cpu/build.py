@@ -91,7 +91,7 @@ def _build(library: Path) -> None:
         raise KernelBuildError(f"no C++ compiler, {compiler[0]!r} was not found (install g++ or set CXX)")
     from torch.utils.cpp_extension import include_paths, library_paths
 
-    logger.info("building the CPU kernels (half a minute on two CPUs, once)")
+    logger.info("building the CPU kernels (up to a minute on two CPUs, once)")
     log = library.with_suffix(".log")
     log.unlink(missing_ok=True)
     sources = sorted(SOURCES.glob("*.cpp"), key=_compiles_long, reverse=True)

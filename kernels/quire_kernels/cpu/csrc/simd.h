@@ -1,7 +1,8 @@
 // Vectors of floats for the instruction set that the including translation unit is compiled for.
 //
 // QUIRE_ISA names the namespace; QUIRE_AVX512 or QUIRE_AVX2 say which intrinsics may be used, QUIRE_BF16
-// that those of bfloat16 come on top of AVX-512. Everything else is written with the vector extensions of gcc and clang, which any machine can run.
+// that those of bfloat16 come on top of AVX-512. Everything else is written with the vector extensions of gcc
+// and clang, which any machine can run.
 #pragma once
 
 #include "kernels.h"
